@@ -1,0 +1,1 @@
+"""The maker: learns from scans and makes synthetic ones."""

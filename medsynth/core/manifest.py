@@ -1,0 +1,196 @@
+"""Scan and Manifest: what a stage folder holds, a row per scan, frozen and ordered."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Shaped
+
+from medsynth.core.digest import canonical_json, merkle_root, scan_digest
+from medsynth.core.geometry import Geometry, Volume, read_volume, write_volume
+from medsynth.core.schema import Attributes, AttributeSchema
+
+FILE_NAME = "manifest.parquet"
+FOLDS = ("train", "control", "calibration", "test", "reserve")
+_SCHEMA_KEY = b"medsynth.schema"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One real or synthetic image: who, where, what is known; the voxels stay in its file.
+
+    `path` is relative to the stage folder, `attributes` hold `None` where a value is missing,
+    `measured` (the got.NAME columns) is what an evaluation read back from the voxels.
+    """
+
+    scan_id: str
+    subject_id: str
+    path: str
+    digest: str
+    modality: str
+    shape: tuple[int, ...]
+    affine: tuple[float, ...]
+    dtype: str
+    fold: str | None = None
+    flags: tuple[str, ...] = ()
+    attributes: Attributes = field(default_factory=dict)
+    measured: Attributes = field(default_factory=dict)
+    plane_sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("shape", "affine", "flags", "plane_sources"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("attributes", "measured"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        if self.fold is not None and self.fold not in FOLDS:
+            raise ValueError(f"fold must be one of {', '.join(FOLDS)}, got {self.fold!r}")
+        if len(self.affine) != 16:
+            raise ValueError(f"affine must have 16 numbers, got {len(self.affine)}")
+
+    @property
+    def geometry(self) -> Geometry:
+        """Spatial shape and affine."""
+        i, j, k = self.shape[:3]
+        return Geometry((i, j, k), np.array(self.affine).reshape(4, 4))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An ordered, frozen table of scans (by scan_id) with their schema."""
+
+    scans: tuple[Scan, ...]
+    schema: AttributeSchema = AttributeSchema()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scans", tuple(sorted(self.scans, key=lambda s: s.scan_id)))
+        if len({scan.scan_id for scan in self.scans}) != len(self.scans):
+            raise ValueError("scan ids must be unique")
+
+    def __iter__(self) -> Iterator[Scan]:
+        return iter(self.scans)
+
+    def __len__(self) -> int:
+        return len(self.scans)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Subject ids, sorted."""
+        return tuple(sorted({scan.subject_id for scan in self.scans}))
+
+    @property
+    def root(self) -> str:
+        """Merkle root over scans and attributes: the cohort's digest."""
+        leaves = [
+            bytes.fromhex(scan.digest)
+            + canonical_json({name: scan.attributes.get(name) for name in self.schema.names})
+            for scan in self.scans
+        ]
+        return merkle_root(leaves)
+
+    def fold(self, *names: str) -> "Manifest":
+        """The scans of these folds."""
+        return self.keep(scan for scan in self.scans if scan.fold in names)
+
+    def keep(self, scans: Iterable[Scan]) -> "Manifest":
+        """A manifest of other scans under the same schema."""
+        return replace(self, scans=tuple(scans))
+
+    def write(self, folder: Path) -> None:
+        """Write manifest.parquet into a stage folder."""
+        columns = _columns(self.scans, self.schema)
+        table = pa.table(columns).replace_schema_metadata({_SCHEMA_KEY: self.schema.to_json()})
+        pq.write_table(table, folder / FILE_NAME)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """The manifest of a stage folder."""
+        table = pq.read_table(folder / FILE_NAME)
+        schema = AttributeSchema.from_json((table.schema.metadata or {})[_SCHEMA_KEY].decode())
+        return cls(tuple(_scan(row) for row in table.to_pylist()), schema)
+
+
+_PLAIN: dict[str, Any] = {
+    "scan_id": pa.string(),
+    "subject_id": pa.string(),
+    "path": pa.string(),
+    "digest": pa.string(),
+    "modality": pa.string(),
+    "shape": pa.list_(pa.int64()),
+    "affine": pa.list_(pa.float64()),
+    "dtype": pa.string(),
+    "fold": pa.string(),
+    "flags": pa.list_(pa.string()),
+}
+
+
+def _columns(scans: Sequence[Scan], schema: AttributeSchema) -> dict[str, Any]:
+    columns = {
+        name: pa.array([getattr(scan, name) for scan in scans], kind)
+        for name, kind in _PLAIN.items()
+    }
+    has_measured = any(scan.measured for scan in scans)
+    for attribute in schema:
+        kind, name = (pa.float64() if attribute.is_numeric else pa.string()), attribute.name
+        columns[f"attr.{name}"] = pa.array([s.attributes.get(name) for s in scans], kind)
+        if has_measured:
+            columns[f"got.{name}"] = pa.array([s.measured.get(name) for s in scans], kind)
+    if any(scan.plane_sources for scan in scans):
+        sources = [scan.plane_sources for scan in scans]
+        columns["plane_sources"] = pa.array(sources, pa.list_(pa.string()))
+    return columns
+
+
+def _scan(row: dict[str, Any]) -> Scan:
+    plain = {name: row[name] for name in _PLAIN}
+    attributes = {k.removeprefix("attr."): v for k, v in row.items() if k.startswith("attr.")}
+    measured = {k.removeprefix("got."): v for k, v in row.items() if k.startswith("got.")}
+    sources = row.get("plane_sources") or ()
+    return Scan(**plain, attributes=attributes, measured=measured, plane_sources=sources)
+
+
+def store_scan(
+    folder: Path,
+    volume: Volume,
+    *,
+    scan_id: str,
+    subject_id: str,
+    modality: str,
+    attributes: Attributes,
+    flags: Sequence[str] = (),
+    fold: str | None = None,
+    plane_sources: Sequence[str] = (),
+) -> Scan:
+    """Write a RAS+ volume to volumes/SCAN_ID.nii below a stage folder and return its row."""
+    path = Path("volumes") / f"{scan_id}.nii"
+    (folder / "volumes").mkdir(exist_ok=True)
+    write_volume(folder / path, volume)
+    affine = volume.geometry.affine
+    return Scan(
+        scan_id=scan_id,
+        subject_id=subject_id,
+        path=path.as_posix(),
+        digest=scan_digest(volume.array[0], affine),
+        modality=modality,
+        shape=volume.geometry.spatial_shape,
+        affine=tuple(float(x) for x in np.asarray(affine, np.float32).ravel()),
+        dtype=volume.array.dtype.name,
+        fold=fold,
+        flags=tuple(flags),
+        attributes=attributes,
+        plane_sources=tuple(plane_sources),
+    )
+
+
+def load_scan(folder: Path, scan: Scan) -> Volume:
+    """The volume of one scan of a stage folder."""
+    return read_volume(folder / scan.path)
+
+
+def load_arrays(folder: Path, scans: Iterable[Scan]) -> Shaped[np.ndarray, "n i j k"]:
+    """The voxels of equally shaped one-channel scans, stacked in the order given."""
+    return np.stack([load_scan(folder, scan).array[0] for scan in scans])

@@ -1,0 +1,43 @@
+"""What the judge may ask of a maker it does not know."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from medsynth.core.schema import Attributes
+
+Voxels = Float[np.ndarray, "n i j k"]
+
+
+class RoundTrip(Protocol):
+    """The generator's autoencoder: encode and decode, in the intensities of the prepared scans."""
+
+    def __call__(self, volumes: Voxels) -> Voxels:
+        """The volumes as the decoder gives them back."""
+        ...
+
+
+class Redraw(Protocol):
+    """The generator's sampler: one fresh scan for each request, at an index never used before."""
+
+    def __call__(self, requests: Sequence[Attributes], attempt: int) -> Voxels:
+        """Scans with these attributes; `attempt` runs from 1 to 5 and changes every index."""
+        ...
+
+
+class Denoiser(Protocol):
+    """White-box access to the generator, already converted to noise and clean predictions."""
+
+    def encode(self, volumes: Voxels) -> Any:
+        """Latents of volumes."""
+        ...
+
+    def condition(self, attributes: Sequence[Attributes] | None) -> Any:
+        """The condition made from attributes; `None` is the empty one."""
+        ...
+
+    def predict(self, z_t: Any, t: Any, condition: Any) -> tuple[Any, Any]:
+        """(noise, clean) predicted from latents at time t."""
+        ...
