@@ -70,7 +70,7 @@ DEMO_KEYS = Keys(_published("secret"), _published("signing"), _published("vault"
 
 def create_keys(path: Path) -> Keys:
     """Write fresh keys to a new 0600 file; an existing one is never overwritten."""
-    keys = Keys(*(secrets.token_bytes(32) for _ in range(3)))
+    keys = Keys(secrets.token_bytes(32), secrets.token_bytes(32), secrets.token_bytes(32))
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fields = {name: getattr(keys, name).hex() for name in ("secret", "signing", "vault")}
     try:
@@ -89,4 +89,5 @@ def read_keys(path: Path) -> Keys:
     if path.stat().st_mode & 0o077:
         raise UsageProblem("the key file must be readable by its owner alone: run chmod 600 on it")
     fields = json.loads(path.read_text())
-    return Keys(*(bytes.fromhex(fields[name]) for name in ("secret", "signing", "vault")))
+    secret, signing, vault = (bytes.fromhex(fields[n]) for n in ("secret", "signing", "vault"))
+    return Keys(secret, signing, vault)

@@ -1,0 +1,1 @@
+"""Archives of DICOM and NIfTI in, a manifest of de-identified volumes out."""
