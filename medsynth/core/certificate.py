@@ -111,7 +111,7 @@ def sign_certificate(body: Mapping[str, Any], keys: Keys) -> Certificate:
 
 
 def check_signature(message: bytes, public_key: str, signature: str) -> None:
-    """Raise CertificateInvalid unless the ed25519 signature (hex) is this key's over the message."""
+    """Raise CertificateInvalid unless the signature (hex) is this key's over the message."""
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
         key.verify(bytes.fromhex(signature), message)

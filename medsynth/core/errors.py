@@ -5,7 +5,7 @@ Each carries the exit code of the command line and a short machine-readable code
 
 
 class MedsynthError(Exception):
-    """Something a person must know about; the message says what must hold, what came, what to do."""
+    """The message says what must hold, what came and what to do."""
 
     code = "failed"
     exit_code = 1

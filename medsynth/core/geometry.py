@@ -60,9 +60,8 @@ class Volume:
 
     def __post_init__(self) -> None:
         if self.array.shape[1:] != self.geometry.spatial_shape:
-            raise ValueError(
-                f"array must have spatial shape {self.geometry.spatial_shape}, got {self.array.shape}"
-            )
+            shape = self.geometry.spatial_shape
+            raise ValueError(f"array must have spatial shape {shape}, got {self.array.shape}")
 
 
 def to_ras(volume: Volume) -> Volume:
@@ -86,7 +85,7 @@ def write_volume(path: Path, volume: Volume) -> None:
 
 
 def nifti_image(volume: Volume) -> Any:
-    """The volume's one channel as a nibabel image; its qform is written only where it can be exact."""
+    """The volume's one channel as a nibabel image; a sheared one gets no qform."""
     image = nib.Nifti1Image(volume.array[0], volume.geometry.affine)
     image.header.set_xyzt_units("mm")
     image.header.set_slope_inter(1, 0)

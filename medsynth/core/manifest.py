@@ -64,7 +64,7 @@ class Manifest:
     """An ordered, frozen table of scans (by scan_id) with their schema."""
 
     scans: tuple[Scan, ...]
-    schema: AttributeSchema = AttributeSchema()
+    schema: AttributeSchema = field(default_factory=AttributeSchema)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scans", tuple(sorted(self.scans, key=lambda s: s.scan_id)))
