@@ -43,8 +43,6 @@ class Scan:
     plane_sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("shape", "affine", "flags", "plane_sources"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("attributes", "measured"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         if self.fold is not None and self.fold not in FOLDS:
@@ -146,10 +144,10 @@ def _columns(scans: Sequence[Scan], schema: AttributeSchema) -> dict[str, Any]:
 
 
 def _scan(row: dict[str, Any]) -> Scan:
-    plain = {name: row[name] for name in _PLAIN}
+    plain = {name: tuple(v) if isinstance(v := row[name], list) else v for name in _PLAIN}
     attributes = {k.removeprefix("attr."): v for k, v in row.items() if k.startswith("attr.")}
     measured = {k.removeprefix("got."): v for k, v in row.items() if k.startswith("got.")}
-    sources = row.get("plane_sources") or ()
+    sources = tuple(row.get("plane_sources") or ())
     return Scan(**plain, attributes=attributes, measured=measured, plane_sources=sources)
 
 

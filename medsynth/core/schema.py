@@ -38,7 +38,6 @@ class Attribute:
         if self.kind not in get_args(AttributeKind):
             kinds = ", ".join(get_args(AttributeKind))
             raise ValueError(f"attribute kind must be one of {kinds}, got {self.kind!r}")
-        object.__setattr__(self, "values", tuple(self.values))
         if not self.name.isidentifier():
             raise ValueError(f"attribute name must be an identifier, got {self.name!r}")
         if self.low is not None and self.high is not None and self.low > self.high:
@@ -93,7 +92,6 @@ class AttributeSchema:
     attributes: tuple[Attribute, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "attributes", tuple(self.attributes))
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"attribute names must be unique, got {self.names}")
 
@@ -127,4 +125,5 @@ class AttributeSchema:
     @classmethod
     def from_json(cls, text: str) -> "AttributeSchema":
         """The schema that `to_json` wrote."""
-        return cls(tuple(Attribute(**fields) for fields in json.loads(text)))
+        rows = json.loads(text)
+        return cls(tuple(Attribute(**row | {"values": tuple(row["values"])}) for row in rows))

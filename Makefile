@@ -1,0 +1,44 @@
+# Two commands: `make demo` runs the whole way on phantoms, `make test` passes the tests.
+PYTHON ?= python3.11
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test check format lint types lock clean
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" uv==0.13.8
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+demo: setup
+	$(BIN)/medsynth demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup lint types test
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+
+# torch stands outside the lock: which build is right depends on the machine.
+lock:
+	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | grep -v -e '^torch==' -e '^uv==' > $(VENV)/pins.txt
+	$(BIN)/uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate $(VENV)/pins.txt -o requirements.lock
+
+clean:
+	rm -rf $(VENV) demo
