@@ -144,7 +144,9 @@ def _columns(scans: Sequence[Scan], schema: AttributeSchema) -> dict[str, Any]:
 
 
 def _scan(row: dict[str, Any]) -> Scan:
-    plain = {name: tuple(v) if isinstance(v := row[name], list) else v for name in _PLAIN}
+    plain: dict[str, Any] = {
+        name: tuple(v) if isinstance(v := row[name], list) else v for name in _PLAIN
+    }
     attributes = {k.removeprefix("attr."): v for k, v in row.items() if k.startswith("attr.")}
     measured = {k.removeprefix("got."): v for k, v in row.items() if k.startswith("got.")}
     sources = tuple(row.get("plane_sources") or ())
