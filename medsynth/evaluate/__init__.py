@@ -1,0 +1,1 @@
+"""How good the accepted cohort is: each number beside its real-versus-real floor."""

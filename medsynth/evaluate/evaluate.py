@@ -1,0 +1,125 @@
+"""The evaluation stage: attribute agreement, fidelity, diversity and coverage of a cohort.
+
+Readers learn on the real training fold and are tried on the real control fold, which is only
+read: nothing is ever chosen by it.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict
+
+from medsynth.core.manifest import Manifest
+from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
+from medsynth.evaluate.agreement import Reading, agreement_metrics
+from medsynth.evaluate.comparison import ComparisonConfig, Fold, compare_folds
+from medsynth.evaluate.metrics import Metric, write_metrics
+from medsynth.evaluate.readers import ReaderConfig, Readers, train_readers
+from medsynth.evaluate.targets import Target
+
+Outputs = dict[str, Float[np.ndarray, "n width"]]
+
+
+class EvaluateConfig(BaseModel):
+    """What is measured, and how finely."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reader: ReaderConfig = ReaderConfig()
+    """The readers' training."""
+    comparison: ComparisonConfig = ComparisonConfig()
+    """Comparison with real held-out scans."""
+    num_draws: int = 200
+    """Bootstrap resamples behind the interval of each attribute's score."""
+
+
+DEFAULTS = EvaluateConfig()
+
+
+def evaluate(
+    accepted: Artifact,
+    prepared: Artifact,
+    out: Path,
+    config: EvaluateConfig = DEFAULTS,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Artifact:
+    """The stage OUT/evaluation: the accepted scans with what was read off them, metrics.json."""
+    request = Request(
+        stage="evaluation",
+        parents={"accepted": accepted.digest, "prepared": prepared.digest},
+        config=config.model_dump(mode="json"),
+        code=code_digest("medsynth.evaluate"),
+        seed=seed,
+    )
+
+    def build(folder: Path) -> None:
+        real, cohort = Manifest.read(prepared.path), Manifest.read(accepted.path)
+        train, control = (
+            Fold.load(prepared.path, real.fold(n).scans) for n in ("train", "control")
+        )
+        synthetic = Fold.load(accepted.path, cohort.scans)
+        _check_shapes(synthetic, train, control)
+        total = config.reader.num_steps + 1
+        readers = train_readers(
+            train.images,
+            train.scans,
+            real.schema,
+            config.reader,
+            seed=seed,
+            on_step=lambda step: progress(step, total),
+        )
+        rng = np.random.default_rng(seed)
+        outputs = readers.read(synthetic.images)
+        metrics = _attribute_metrics(readers, synthetic, outputs, control, rng, config.num_draws)
+        metrics |= compare_folds(readers, synthetic, train, control, rng, config.comparison)
+        _write(folder, cohort, readers, outputs, metrics)
+        progress(total, total)
+
+    return produce(out, request, build)
+
+
+def _check_shapes(*folds: Fold) -> None:
+    shapes = {fold.images.shape[1:] for fold in folds if fold.scans}
+    if len(shapes) > 1:
+        raise ValueError(f"synthetic and prepared scans must have one shape, got {sorted(shapes)}")
+
+
+def _attribute_metrics(
+    readers: Readers,
+    synthetic: Fold,
+    outputs: Outputs,
+    control: Fold,
+    rng: np.random.Generator,
+    num_draws: int,
+) -> dict[str, Metric]:
+    """Scores and agreement of every attribute that has a reader."""
+    metrics: dict[str, Metric] = {}
+    control_outputs = readers.read(control.images)
+    for target in readers.targets:
+        asked = _reading(target, synthetic, outputs)
+        real = _reading(target, control, control_outputs)
+        metrics |= agreement_metrics(target, asked, real, rng, num_draws=num_draws)
+    return metrics
+
+
+def _reading(target: Target, fold: Fold, outputs: Outputs) -> Reading:
+    truth = target.encode([scan.attributes.get(target.name) for scan in fold.scans])
+    return Reading.of_known(truth, outputs[target.name], [scan.subject_id for scan in fold.scans])
+
+
+def _write(
+    folder: Path,
+    cohort: Manifest,
+    readers: Readers,
+    outputs: Outputs,
+    metrics: dict[str, Metric],
+) -> None:
+    values = {target.name: target.decode(outputs[target.name]) for target in readers.targets}
+    measured = [{name: values[name][row] for name in values} for row in range(len(cohort))]
+    scans = [replace(scan, measured=m) for scan, m in zip(cohort, measured, strict=True)]
+    cohort.keep(scans).write(folder)
+    write_metrics(folder, metrics)

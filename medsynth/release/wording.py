@@ -1,0 +1,108 @@
+"""Numbers, gates and metrics in words, as the report shows them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from medsynth.core.schema import AttributeValue
+from medsynth.evaluate.metrics import Metric
+from medsynth.release.charts import interval_chart
+
+UNKNOWN = "\N{EN DASH}"
+
+_METRICS = {
+    "mmd_reader": "difference from real scans, in what the readers see (MMD²); lower is better",
+    "mmd_frozen": "difference from real scans, in untrained features (MMD²); lower is better",
+    "precision": "share of synthetic scans that lie among real ones",
+    "recall": "share of real scans that lie among synthetic ones",
+    "density": "how crowded with real scans the synthetic ones' places are",
+    "coverage": "share of real scans with a synthetic one close by",
+    "similarity_ratio": "likeness of synthetic pairs over likeness of real pairs; "
+    "above 1 repeats itself",
+}
+_SCORES = {
+    "_balanced_accuracy": "{} read rightly, every class weighing the same",
+    "_mae": "mean error of {} as read against {} as asked; lower is better",
+    "_auc": "how well {} can be told apart (area under the curve)",
+    "_r": "correlation of {} as asked and as read",
+}
+
+
+def number(value: float | int | None) -> str:
+    """A number for people to read: three digits that matter."""
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, int) or abs(value) >= 1000:  # counts
+        return f"{value:,.0f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2g}"
+
+
+def attribute_words(name: str, value: AttributeValue) -> str:
+    """An attribute and its value."""
+    if value is None:
+        return f"{name} {UNKNOWN}"
+    return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+
+
+def gate_row(gate: Mapping[str, Any]) -> dict[str, str]:
+    """A gate of the audit output as the cells of a table."""
+    limit, side = gate.get("limit"), "≤" if gate.get("side") == "below" else "≥"
+    return {
+        "name": _gate_name(gate),
+        "result": str(gate["result"]),
+        "estimate": number(gate.get("estimate")),
+        "bounds": _interval(gate.get("low"), gate.get("high")),
+        "limit": UNKNOWN if limit is None else f"{side} {number(limit)}",
+        "n": number(gate.get("n")),
+        "reason": str(gate.get("reason") or ""),
+    }
+
+
+def missing_words(gates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each gate that stands between a cohort and a PASS."""
+    return [
+        f"{_gate_name(gate)}: {gate.get('reason') or gate['result']}"
+        for gate in gates
+        if gate["result"] in ("FAIL", "INCONCLUSIVE")
+    ]
+
+
+def metric_row(name: str, metric: Metric) -> dict[str, Any]:
+    """A metric as the cells of a table."""
+    return {
+        "name": name.replace("_", " "),
+        "words": _metric_words(name),
+        "value": number(metric.value),
+        "floor": number(metric.floor),
+        "interval": _interval(metric.low, metric.high),
+        "n": number(metric.n),
+        "chart": Markup(interval_chart(metric)),
+    }
+
+
+def _metric_words(name: str) -> str:
+    if name in _METRICS:
+        return _METRICS[name]
+    if name.startswith("agreement_"):
+        return "asked and read agree: 1 as in real scans, 0 as by chance"
+    for ending, words in _SCORES.items():
+        if name.endswith(ending):
+            attribute = name.removesuffix(ending)
+            return words.format(attribute, attribute)
+    return ""
+
+
+def _gate_name(gate: Mapping[str, Any]) -> str:
+    name = str(gate["gate"]).replace("_", " ")
+    return f"{name}, {str(gate['kind']).replace('_', ' ')}" if gate.get("kind") else name
+
+
+def _interval(low: float | int | None, high: float | int | None) -> str:
+    if low is None and high is None:
+        return UNKNOWN
+    if low is None or high is None:
+        return f"at least {number(low)}" if high is None else f"at most {number(high)}"
+    return f"{number(low)} to {number(high)}"
