@@ -53,14 +53,16 @@ def draw_phantom(
         image = _lesion(rng, image, x, y, brain_edge * width)
     image = image * (1 + 0.10 * _smooth_noise(rng, size, 0.035) * brain)
     image += 0.008 * rng.standard_normal((size, size))
-    return np.clip(image, 0, 1).astype(np.float32)
+    clipped: Plane = np.clip(image, 0, 1)
+    return clipped.astype(np.float32)
 
 
 def _smooth_noise(rng: np.random.Generator, size: int, sigma: float) -> Plane:
     """Unit-variance noise, smooth over `sigma` of the field of view, the same at any size."""
-    noise = gaussian_filter(rng.standard_normal((128, 128)), sigma * 128)
+    noise: Plane = gaussian_filter(rng.standard_normal((128, 128)), sigma * 128)
     index = (np.arange(size) * 128) // size
-    return noise[np.ix_(index, index)] / noise.std()
+    smooth: Plane = noise[np.ix_(index, index)] / noise.std()
+    return smooth
 
 
 def _warped_grid(rng: np.random.Generator, size: int) -> tuple[Plane, Plane]:
@@ -76,7 +78,8 @@ def _warped_grid(rng: np.random.Generator, size: int) -> tuple[Plane, Plane]:
 
 def _below(field: Plane, edge: Plane | float, size: int) -> Plane:
     """1 where the field lies below the edge, with a rim one voxel soft."""
-    return 1 / (1 + np.exp(np.clip((field - edge) * size * 1.2, -40, 40)))
+    soft: Plane = 1 / (1 + np.exp(np.clip((field - edge) * size * 1.2, -40, 40)))
+    return soft
 
 
 def _folds(rng: np.random.Generator, angle: Plane, amplitude: float) -> Plane:
@@ -85,11 +88,13 @@ def _folds(rng: np.random.Generator, angle: Plane, amplitude: float) -> Plane:
         rng.normal() / np.sqrt(order) * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
         for order in range(3, 11)
     ]
-    return amplitude * np.sum(waves, axis=0)
+    folds: Plane = amplitude * np.sum(waves, axis=0)
+    return folds
 
 
 def _ellipse(x: Plane, y: Plane, center: tuple[float, float], axes: tuple[float, float]) -> Plane:
-    return np.hypot((x - center[0]) / axes[0], (y - center[1]) / axes[1])
+    distance: Plane = np.hypot((x - center[0]) / axes[0], (y - center[1]) / axes[1])
+    return distance
 
 
 def _ventricles(rng: np.random.Generator, image: Plane, x: Plane, y: Plane, shrink: float) -> Plane:

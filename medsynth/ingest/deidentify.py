@@ -1,0 +1,45 @@
+"""Default deny: what may be known of a scan outside the archive, and under which name.
+
+Voxels, geometry and declared attributes go on; every name is keyed; nothing a reader of files
+says (warnings, log lines, exception texts quote element values) travels at all.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from medsynth.core.keys import Keys
+
+_LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "rle", "nibabel", "nibabel.global", "PIL")
+
+
+def subject_id_of(keys: Keys, patient: str) -> str:
+    """Our name of the person whom the archive calls `patient`."""
+    return keys.subject_id(patient)
+
+
+def scan_id_of(keys: Keys, series: str, image: str) -> str:
+    """Our name of the volume whose first image, by UID or path, is `image`."""
+    return keys.scan_id(series, image)
+
+
+def keyed_planes(keys: Keys, sop_instance_uids: Sequence[str]) -> tuple[str, ...]:
+    """Which SOP instance each plane came from: kept inside, never exported."""
+    return tuple(f"sop-{keys.digest('sop', uid)[:24]}" for uid in sop_instance_uids)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Inside, no warning and no log line of a file reader gets out."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [(logger.handlers, logger.propagate) for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.handlers, logger.propagate = [logging.NullHandler()], False
+        try:
+            yield
+        finally:
+            for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+                logger.handlers, logger.propagate = handlers, propagate
