@@ -125,4 +125,5 @@ def _lesion(rng: np.random.Generator, image: Plane, x: Plane, y: Plane, reach: f
     center = (distance * np.cos(angle), 1.15 * distance * np.sin(angle))
     axes = (rng.uniform(0.09, 0.16), rng.uniform(0.09, 0.16))
     spot = _below(_ellipse(x, y, center, axes), 1.0, 10)
-    return image * (1 - spot) + 1.0 * spot
+    bright: Plane = image * (1 - spot) + spot
+    return bright
