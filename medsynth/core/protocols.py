@@ -1,7 +1,7 @@
 """What the judge may ask of a maker it does not know."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from medsynth.core.schema import Attributes
 Voxels = Float[np.ndarray, "n i j k"]
 
 
+@runtime_checkable
 class RoundTrip(Protocol):
     """The generator's autoencoder: encode and decode, in the intensities of the prepared scans."""
 
@@ -19,6 +20,7 @@ class RoundTrip(Protocol):
         ...
 
 
+@runtime_checkable
 class Redraw(Protocol):
     """The generator's sampler: one fresh scan for each request, at an index never used before."""
 
@@ -27,6 +29,7 @@ class Redraw(Protocol):
         ...
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """White-box access to the generator, already converted to noise and clean predictions."""
 

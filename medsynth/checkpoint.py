@@ -1,0 +1,150 @@
+"""A trained generator as a folder of safetensors and one JSON file, and back.
+
+`generator.json` holds everything but weights: shapes of the networks, schema, what training saw
+of each attribute, its cells, latent statistics, geometry. Nothing is ever unpickled.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from medsynth.core.errors import StaleInput
+from medsynth.core.geometry import Geometry
+from medsynth.core.schema import Attributes, AttributeSchema
+from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
+from medsynth.models.cells import CellTable
+from medsynth.models.conditioning import ConditionEncoder, TrainedAttribute
+from medsynth.models.denoiser import Denoiser, DenoiserConfig
+from medsynth.models.frame import Frame
+from medsynth.models.guidance import Guidance
+from medsynth.models.synthesizer import LatentScale, SamplerConfig, Synthesizer
+
+FORMAT = "medsynth-generator-1"
+BATCH_VOXELS = 32 * 64 * 64
+"""Voxels of one micro-batch of the sampler; its size is a function of the geometry alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Generator:
+    """A generator with what its users must know: schema, geometry, modality, cells."""
+
+    synthesizer: Synthesizer
+    geometry: Geometry
+    modality: str
+    cells: CellTable
+
+    @property
+    def schema(self) -> AttributeSchema:
+        """The attributes that may be asked for."""
+        return self.synthesizer.schema
+
+    @property
+    def batch(self) -> int:
+        """Scans of one micro-batch."""
+        return max(1, min(32, BATCH_VOXELS // math.prod(self.geometry.spatial_shape)))
+
+    def round_trip(self, volumes: Float[np.ndarray, "n i j k"]) -> Float[np.ndarray, "n i j k"]:
+        """Volumes as the autoencoder gives them back."""
+        return self.synthesizer.round_trip(volumes, batch=self.batch)
+
+    def draw(
+        self,
+        requests: Sequence[Attributes],
+        indices: Sequence[int],
+        *,
+        seed: int,
+        num_steps: int = 10,
+        guidance: float = 1.0,
+    ) -> Float[np.ndarray, "n i j k"]:
+        """One scan in [0, 1] per request, from noise that (seed, index) alone decides.
+
+        Raises ValueError, naming the attribute, for a value that training never saw.
+        """
+        how = SamplerConfig(num_steps, guidance=Guidance(guidance), batch=self.batch)
+        return self.synthesizer.draw(requests, indices, seed, how)
+
+
+def save_generator(folder: Path, generator: Generator, *, prepared_digest: str) -> None:
+    """Write the three networks and generator.json into a stage folder."""
+    ours = generator.synthesizer
+    for name in ("autoencoder", "encoder", "denoiser"):
+        write_weights(folder / f"{name}.safetensors", getattr(ours, name))
+    fields = {
+        "format": FORMAT,
+        "prepared_digest": prepared_digest,
+        "modality": generator.modality,
+        "spatial_shape": generator.geometry.spatial_shape,
+        "affine": generator.geometry.affine.tolist(),
+        "multiple": ours.frame.multiple,
+        "autoencoder": asdict(ours.autoencoder.config),
+        "denoiser": asdict(ours.denoiser.config),
+        "latent_mean": ours.scale.mean.tolist(),
+        "latent_sd": ours.scale.sd.tolist(),
+        "schema": json.loads(ours.schema.to_json()),
+        "trained": {name: asdict(seen) for name, seen in ours.trained.items()},
+        "cells": asdict(generator.cells),
+    }
+    (folder / "generator.json").write_text(json.dumps(fields, indent=1, sort_keys=True) + "\n")
+
+
+def load_generator(folder: Path) -> Generator:
+    """The generator of a checkpoint folder, on a GPU where there is one."""
+    fields = read_json(folder / "generator.json")
+    if fields.get("format") != FORMAT:
+        raise StaleInput(f"a checkpoint must be of format {FORMAT}; train it again")
+    geometry = Geometry(fields["spatial_shape"], np.array(fields["affine"]))
+    cells = CellTable.from_json(fields["cells"])
+    return Generator(_synthesizer(folder, fields), geometry, fields["modality"], cells)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object whose lists come as the tuples that frozen classes hold."""
+    fields: dict[str, Any] = json.loads(path.read_text(), object_hook=_with_tuples)
+    return fields
+
+
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+
+
+def _synthesizer(folder: Path, fields: dict[str, Any]) -> Synthesizer:
+    schema = AttributeSchema.from_json(json.dumps(fields["schema"]))
+    trained = {name: TrainedAttribute(**seen) for name, seen in fields["trained"].items()}
+    denoiser = DenoiserConfig(**fields["denoiser"])
+    synthesizer = Synthesizer(
+        autoencoder=Autoencoder(AutoencoderConfig(**fields["autoencoder"])),
+        encoder=ConditionEncoder(schema, trained, denoiser.token_dim),
+        denoiser=Denoiser(denoiser),
+        scale=LatentScale(np.array(fields["latent_mean"]), np.array(fields["latent_sd"])),
+        frame=Frame(fields["spatial_shape"], fields["multiple"]),
+        schema=schema,
+        trained=trained,
+    )
+    for name in ("autoencoder", "encoder", "denoiser"):
+        read_weights(folder / f"{name}.safetensors", getattr(synthesizer, name))
+    return replace(synthesizer, device=best_device())
+
+
+def best_device() -> torch.device:
+    """The first CUDA device, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def write_weights(path: Path, network: nn.Module) -> None:
+    """Every tensor of a network as safetensors."""
+    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, path)
+
+
+def read_weights(path: Path, network: nn.Module) -> None:
+    """Fill a network with exactly the tensors that `write_weights` wrote."""
+    network.load_state_dict(load_file(path), strict=True)

@@ -1,0 +1,1 @@
+"""Networks, conditioning, objective and samplers: tensors in, tensors out; no files."""

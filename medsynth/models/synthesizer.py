@@ -1,0 +1,143 @@
+"""Autoencoder, condition encoder and denoiser as one object: requests to volumes.
+
+A scan depends on its request, its noise and the settings, never on how many are drawn with it:
+the network always sees batches of one fixed size, the last one filled up.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from medsynth.core.schema import Attributes, AttributeSchema
+from medsynth.models.autoencoder import Autoencoder
+from medsynth.models.conditioning import ConditionEncoder, Trained, check_request, encode_attributes
+from medsynth.models.denoiser import Denoiser
+from medsynth.models.frame import Frame
+from medsynth.models.guidance import Guidance, guided_velocity
+from medsynth.models.sampler import Method, integrate, time_grid
+
+_LATENT_NOISE = 1
+"""Philox stream of the starting noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class LatentScale:
+    """Per-channel mean and sd of the training latents."""
+
+    mean: Float[np.ndarray, " channels"]
+    sd: Float[np.ndarray, " channels"]
+
+    def apply(self, latents: Tensor) -> Tensor:
+        """Latents to zero mean and unit variance."""
+        mean, sd = self._tensors(latents)
+        return (latents - mean) / sd
+
+    def undo(self, latents: Tensor) -> Tensor:
+        """Back to what the decoder reads."""
+        mean, sd = self._tensors(latents)
+        return latents * sd + mean
+
+    def _tensors(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1, -1, *[1] * (like.ndim - 2))
+        mean, sd = (torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in self._pair())
+        return mean.view(shape), sd.view(shape)
+
+    def _pair(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.mean, self.sd
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How the ODE is solved; `batch` is the fixed micro-batch, part of what a seed reproduces."""
+
+    num_steps: int = 10
+    method: Method = "ab2"
+    shift: float = 1.0
+    guidance: Guidance = field(default_factory=Guidance)
+    batch: int = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Synthesizer:
+    """A trained generator, in evaluation mode, on one device."""
+
+    autoencoder: Autoencoder
+    encoder: ConditionEncoder
+    denoiser: Denoiser
+    scale: LatentScale
+    frame: Frame
+    schema: AttributeSchema
+    trained: Trained
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __post_init__(self) -> None:
+        for network in (self.autoencoder, self.encoder, self.denoiser):
+            network.eval().requires_grad_(False).to(self.device)
+
+    @torch.inference_mode()
+    def round_trip(
+        self, volumes: Float[np.ndarray, "n i j k"], *, batch: int
+    ) -> Float[np.ndarray, "n i j k"]:
+        """Volumes as the decoder gives them back."""
+        return _in_batches(self._round_trip, batch, volumes)
+
+    def _round_trip(self, volumes: np.ndarray) -> np.ndarray:
+        images = self.frame.to_tensor(volumes).to(self.device)
+        return self.frame.to_volumes(self.autoencoder.decode(self.autoencoder.encode(images)))
+
+    @torch.inference_mode()
+    def draw(
+        self, requests: Sequence[Attributes], indices: Sequence[int], seed: int, how: SamplerConfig
+    ) -> Float[np.ndarray, "n i j k"]:
+        """One scan per request; its noise is a function of (seed, index) alone."""
+        for request in requests:
+            check_request(self.schema, self.trained, request)
+        rows = np.arange(len(requests))
+
+        def draw_rows(chosen: np.ndarray) -> np.ndarray:
+            asked = [requests[row] for row in chosen]
+            noise = np.stack([self.noise(seed, indices[row]) for row in chosen])
+            return self._draw(asked, torch.from_numpy(noise), how)
+
+        return _in_batches(draw_rows, how.batch, rows)
+
+    def _draw(
+        self, requests: Sequence[Attributes], noise: Tensor, how: SamplerConfig
+    ) -> np.ndarray:
+        batch = encode_attributes(self.schema, self.trained, requests).to(self.device)
+        condition, null = self.encoder(batch), self.encoder(batch.null())
+        velocity = guided_velocity(self.denoiser, condition, null, how.guidance)
+        grid = time_grid(how.num_steps, shift=how.shift)
+        latents = integrate(velocity, noise.to(self.device), grid, how.method)
+        return self.frame.to_volumes(self.autoencoder.decode(self.scale.undo(latents)))
+
+    def noise(self, seed: int, index: int) -> Float[np.ndarray, " c *latent"]:
+        """Starting latents from a counter generator keyed by seed and index."""
+        bits = np.random.Philox(key=[seed, index], counter=[0, 0, 0, _LATENT_NOISE])
+        return np.random.Generator(bits).standard_normal(self.latent_shape, dtype=np.float32)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Channels and sides of one scan's latents."""
+        factor = self.autoencoder.config.factor
+        return (len(self.scale.mean), *(side // factor for side in self.frame.padded_shape))
+
+
+def _in_batches(
+    function: Callable[[np.ndarray], np.ndarray], batch: int, rows: np.ndarray
+) -> np.ndarray:
+    """The function over chunks of exactly `batch` rows; the last repeats its last row."""
+
+    def chunks() -> Iterator[np.ndarray]:
+        for start in range(0, len(rows), batch):
+            chunk = rows[start : start + batch]
+            spare = batch - len(chunk)
+            yield function(np.concatenate([chunk, np.repeat(chunk[-1:], spare, axis=0)]))[
+                : len(chunk)
+            ]
+
+    return np.concatenate(list(chunks()))

@@ -1,0 +1,120 @@
+"""Settings of both trainings."""
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from medsynth.models.autoencoder import AutoencoderConfig, ReconstructionLoss
+from medsynth.models.denoiser import DenoiserConfig
+from medsynth.train.fit import Precision, Recipe
+
+
+class TrainConfig(BaseModel):
+    """Both networks' shapes, steps and rates; the defaults suit some hundred 64x64 images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    autoencoder_channels: tuple[int, ...] = (48, 96)
+    """Channels per level of the autoencoder, from half resolution down; two give factor 4."""
+    latent_channels: int = Field(default=4, ge=1)
+    """Channels of the latents."""
+    autoencoder_steps: int = Field(default=1000, ge=1)
+    """Most steps of the autoencoder."""
+    autoencoder_batch: int = Field(default=8, ge=1)
+    """Scans per step of the autoencoder."""
+    autoencoder_learning_rate: float = Field(default=2e-3, gt=0)
+    """Peak of its learning rate."""
+    kl_weight: float = Field(default=1e-3, ge=0)
+    """Weight of the mean Kullback-Leibler divergence per latent."""
+    edge_weight: float = Field(default=1.0, ge=0)
+    """Weight of the difference of edges, at two scales."""
+    hard_weight: float = Field(default=0.25, ge=0)
+    """Weight of the worst twentieth of the voxels."""
+    largest_shift: int = Field(default=2, ge=0)
+    """Most voxels by which the autoencoder's training scans are moved along each axis."""
+    largest_gain: float = Field(default=0.05, ge=0, lt=1)
+    """Most by which the autoencoder's training scans are made brighter or darker, a share."""
+
+    denoiser_channels: tuple[int, ...] = (32, 64, 96)
+    """Channels per level of the denoiser, all multiples of 16."""
+    denoiser_steps: int = Field(default=900, ge=1)
+    """Most steps of the denoiser."""
+    denoiser_batch: int = Field(default=32, ge=1)
+    """Latents per step of the denoiser."""
+    denoiser_learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak of its learning rate."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's decay of the denoiser's weights."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout inside the denoiser's attention."""
+    attribute_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """How often an attribute, and how often a scan's attributes together, are not asked for."""
+    ema_length: float = Field(default=0.1, gt=0, lt=0.28)
+    """Width of the averages of weights, as a share of the steps so far."""
+
+    patience: int = Field(default=8, ge=1)
+    """Validations without a new best one after which a training stops."""
+    validate_every: int = Field(default=100, ge=1)
+    """Steps between validations."""
+    save_every: int = Field(default=200, ge=1)
+    """Steps between saved states, from which a killed training goes on."""
+    report_every: int = Field(default=10, ge=1)
+    """Steps between reports."""
+    precision: Precision = "auto"
+    """fp32, bf16 autocast, or bf16 where the hardware has it."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TrainConfig":
+        if any(width % 16 for width in self.denoiser_channels):
+            raise ValueError(
+                f"denoiser channels must be multiples of 16, got {self.denoiser_channels}"
+            )
+        if any(width % 8 for width in self.autoencoder_channels):
+            raise ValueError(
+                f"autoencoder channels must be multiples of 8, got {self.autoencoder_channels}"
+            )
+        return self
+
+    def autoencoder(self, spatial_dims: int) -> AutoencoderConfig:
+        """Shape of the autoencoder."""
+        return AutoencoderConfig(
+            spatial_dims, self.autoencoder_channels, latent_channels=self.latent_channels
+        )
+
+    def denoiser(self, spatial_dims: int, num_tokens: int) -> DenoiserConfig:
+        """Shape of the denoiser."""
+        return DenoiserConfig(
+            spatial_dims,
+            self.latent_channels,
+            num_tokens,
+            channels=self.denoiser_channels,
+            dropout=self.dropout,
+        )
+
+    @property
+    def multiple(self) -> int:
+        """What a scan's sides are padded to a multiple of."""
+        factor = self.autoencoder(2).factor
+        return factor * int(2 ** (len(self.denoiser_channels) - 1))
+
+    @property
+    def reconstruction(self) -> ReconstructionLoss:
+        """The autoencoder's loss."""
+        return ReconstructionLoss(self.edge_weight, self.hard_weight, kl_weight=self.kl_weight)
+
+    def recipe(self, stage: str, seed: int) -> Recipe:
+        """How the network of a stage is trained."""
+        is_latents = stage == "latents"
+        return Recipe(
+            stage=stage,
+            num_steps=self.autoencoder_steps if is_latents else self.denoiser_steps,
+            learning_rate=(
+                self.autoencoder_learning_rate if is_latents else self.denoiser_learning_rate
+            ),
+            weight_decay=0.0 if is_latents else self.weight_decay,
+            seed=seed,
+            ema_length=self.ema_length,
+            report_every=self.report_every,
+            validate_every=self.validate_every,
+            save_every=self.save_every,
+            patience=self.patience,
+            precision=self.precision,
+        )

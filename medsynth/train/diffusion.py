@@ -1,0 +1,122 @@
+"""Stage "checkpoint": the denoiser, trained on cached latents, and the generator around it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from medsynth.checkpoint import Generator, best_device, save_generator
+from medsynth.core.stage import Artifact
+from medsynth.models.cells import count_cells
+from medsynth.models.conditioning import (
+    AttributeBatch,
+    ConditionEncoder,
+    encode_attributes,
+    learn_attributes,
+)
+from medsynth.models.denoiser import Denoiser
+from medsynth.models.frame import Frame
+from medsynth.models.objective import add_noise, draw_times, velocity
+from medsynth.models.synthesizer import Synthesizer
+from medsynth.train.config import TrainConfig
+from medsynth.train.fit import Task, fit
+from medsynth.train.fold import TrainingFold
+from medsynth.train.latents import finish_training, read_autoencoder, read_latents, read_scale
+from medsynth.train.order import batch_rows, step_seed
+from medsynth.train.report import OnStep
+
+VALIDATION_DRAWS = 8
+
+
+class ConditionedDenoiser(nn.Module):
+    """Condition encoder and denoiser, trained as one."""
+
+    def __init__(self, encoder: ConditionEncoder, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.encoder, self.denoiser = encoder, denoiser
+
+    def forward(self, x0: Tensor, noise: Tensor, t: Tensor, asked: AttributeBatch) -> Tensor:
+        """Squared error of the velocity, per scan."""
+        u = self.denoiser(add_noise(x0, noise, t), t, self.encoder(asked))
+        errors: Tensor = (u - velocity(x0, noise)).square().flatten(1).mean(dim=1)
+        return errors
+
+
+def build_checkpoint(
+    folder: Path,
+    fold: TrainingFold,
+    latents: Artifact,
+    config: TrainConfig,
+    *,
+    seed: int,
+    prepared_digest: str,
+    on_step: OnStep,
+) -> None:
+    """Train the denoiser and write the whole generator into a stage folder."""
+    device = best_device()
+    trained = learn_attributes(fold.schema, fold.attributes)
+    frame, scale = Frame(fold.spatial_shape, config.multiple), read_scale(latents)
+    with torch.random.fork_rng():
+        torch.manual_seed(step_seed(seed, "checkpoint", "weights"))
+        shape = config.denoiser(frame.spatial_dims, max(1, len(fold.schema)))
+        encoder = ConditionEncoder(fold.schema, trained, shape.token_dim)
+        network = ConditionedDenoiser(encoder, Denoiser(shape)).to(device)
+    x0 = scale.apply(torch.from_numpy(read_latents(latents).astype("float32"))).to(device)
+    asked = encode_attributes(fold.schema, trained, fold.attributes).to(device)
+    is_validation = torch.from_numpy(fold.is_validation)
+    task = Task(
+        network,
+        loss=_training_loss(x0[~is_validation], _kept(asked, ~is_validation), config, seed),
+        validate=_validation_loss(x0[is_validation], _kept(asked, is_validation), seed),
+    )
+    recipe = config.recipe("checkpoint", seed)
+    if frame.spatial_dims == 3 and min(frame.padded_shape) < 2 * config.multiple:
+        # oneDNN's bf16 weight gradient of a 3D convolution reads unset memory where a side is 1.
+        recipe = replace(recipe, precision="fp32")
+    progressed = fit(task, recipe, folder, on_step)
+    synthesizer = Synthesizer(
+        read_autoencoder(latents), encoder, network.denoiser, scale, frame, fold.schema, trained
+    )
+    cells = count_cells(fold.schema, fold.attributes, fold.subjects)
+    generator = Generator(synthesizer, fold.geometry, fold.modality, cells)
+    save_generator(folder, generator, prepared_digest=prepared_digest)
+    finish_training(folder, progressed)
+
+
+def _kept(batch: AttributeBatch, keep: Tensor) -> AttributeBatch:
+    return batch.take(keep.nonzero().squeeze(1))
+
+
+def _training_loss(
+    x0: Float[Tensor, "n c *latent"], asked: AttributeBatch, config: TrainConfig, seed: int
+) -> Callable[[nn.Module, int], dict[str, Tensor]]:
+    def loss(network: nn.Module, step: int) -> dict[str, Tensor]:
+        rows = batch_rows(len(x0), config.denoiser_batch, seed, step).to(x0.device)
+        batch = asked.take(rows).dropped(config.attribute_dropout)
+        noise, t = torch.randn((len(rows), *x0.shape[1:])), draw_times(len(rows))
+        errors: Tensor = network(x0[rows], noise.to(x0.device), t.to(x0.device), batch)
+        return {"loss": errors.mean()}
+
+    return loss
+
+
+def _validation_loss(
+    x0: Float[Tensor, "n c *latent"], asked: AttributeBatch, seed: int
+) -> Callable[[nn.Module], float]:
+    """Fixed noise, and for every scan the same spread of times: comparable between steps."""
+    generator = torch.Generator().manual_seed(step_seed(seed, "checkpoint", "validation"))
+    draws = torch.randn((VALIDATION_DRAWS, *x0.shape), generator=generator).to(x0.device)
+    shares = (torch.arange(VALIDATION_DRAWS) + 0.5) / VALIDATION_DRAWS
+    times = torch.sigmoid(torch.special.ndtri(shares)).to(x0.device)
+
+    def validate(network: nn.Module) -> float:
+        errors = [
+            network(x0, noise, t.expand(len(x0)), asked).mean()
+            for noise, t in zip(draws, times, strict=True)
+        ]
+        return float(torch.stack(errors).mean())
+
+    return validate

@@ -1,0 +1,69 @@
+"""Stage "latents": the autoencoder, and the training fold's latents in one fp16 memory map.
+
+latents/: autoencoder.safetensors, latents.npy (n, c, ...) in order of scan_id, latents.json
+(scan ids, per-channel mean and sd over the training fold, what was trained), training.json.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from medsynth.checkpoint import read_json, read_weights, write_weights
+from medsynth.core.stage import Artifact
+from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
+from medsynth.models.frame import Frame
+from medsynth.models.synthesizer import LatentScale
+from medsynth.train.autoencoder import encode_all, train_autoencoder
+from medsynth.train.config import TrainConfig
+from medsynth.train.fold import TrainingFold
+from medsynth.train.report import OnStep
+from medsynth.train.state import FILE_NAME, Progressed
+
+
+def build_latents(
+    folder: Path, fold: TrainingFold, config: TrainConfig, seed: int, on_step: OnStep
+) -> None:
+    """Train the autoencoder and encode the fold into a stage folder."""
+    frame = Frame(fold.spatial_shape, config.multiple)
+    network, progressed = train_autoencoder(fold, frame, config, seed, folder, on_step)
+    latents = encode_all(network, frame.to_tensor(fold.volumes), config.autoencoder_batch)
+    write_weights(folder / "autoencoder.safetensors", network)
+    np.save(folder / "latents.npy", latents)
+    axes = (0, *range(2, latents.ndim))
+    fields = {
+        "scan_ids": [scan.scan_id for scan in fold.scans],
+        "mean": latents.mean(axes, dtype=np.float64).tolist(),
+        "sd": latents.astype(np.float64).std(axes).tolist(),
+        "autoencoder": asdict(network.config),
+    }
+    (folder / "latents.json").write_text(json.dumps(fields, indent=1) + "\n")
+    finish_training(folder, progressed)
+
+
+def finish_training(folder: Path, progressed: Progressed) -> None:
+    """Keep the history of a finished training; drop the state that only a killed one needs."""
+    (folder / "training.json").write_text(json.dumps(vars(progressed), indent=1) + "\n")
+    (folder / FILE_NAME).unlink(missing_ok=True)
+
+
+def read_latents(stage: Artifact) -> Float[np.ndarray, "n c *latent"]:
+    """The latents of the training fold, memory-mapped."""
+    latents: np.ndarray = np.load(stage.path / "latents.npy", mmap_mode="r", allow_pickle=False)
+    return latents
+
+
+def read_scale(stage: Artifact) -> LatentScale:
+    """The latents' statistics."""
+    fields = read_json(stage.path / "latents.json")
+    return LatentScale(np.array(fields["mean"]), np.array(fields["sd"]))
+
+
+def read_autoencoder(stage: Artifact) -> Autoencoder:
+    """The trained autoencoder."""
+    fields = read_json(stage.path / "latents.json")
+    network = Autoencoder(AutoencoderConfig(**fields["autoencoder"]))
+    read_weights(stage.path / "autoencoder.safetensors", network)
+    return network.eval()

@@ -1,0 +1,68 @@
+"""From prepared folds to a checkpoint: stages "latents" and "checkpoint"."""
+
+from pathlib import Path
+
+from medsynth.core.stage import Artifact, Request, code_digest, produce
+from medsynth.train.config import TrainConfig
+from medsynth.train.diffusion import build_checkpoint
+from medsynth.train.fold import read_training_fold
+from medsynth.train.latents import build_latents
+from medsynth.train.report import OnStep, unheard
+
+DEFAULTS = TrainConfig()
+_LATENTS_FIELDS = {
+    "autoencoder_channels",
+    "latent_channels",
+    "autoencoder_steps",
+    "autoencoder_batch",
+    "autoencoder_learning_rate",
+    "kl_weight",
+    "edge_weight",
+    "hard_weight",
+    "largest_shift",
+    "largest_gain",
+    "ema_length",
+    "patience",
+    "validate_every",
+    "report_every",
+    "precision",
+}
+
+
+def train(
+    prepared: Artifact,
+    out: Path,
+    config: TrainConfig = DEFAULTS,
+    *,
+    seed: int = 0,
+    on_step: OnStep = unheard,
+) -> tuple[Artifact, Artifact]:
+    """Train the autoencoder, then the denoiser on its latents; a killed run goes on.
+
+    Only fold `train` is read. A tenth of its subjects steers: it stops a training early and picks
+    the best averaged weights.
+    """
+    fold = read_training_fold(prepared)
+    code = code_digest("medsynth.train")
+    settings = config.model_dump(mode="json")
+    # What only the denoiser reads may change without another autoencoder.
+    chosen = config.model_dump(mode="json", include=_LATENTS_FIELDS) | {"multiple": config.multiple}
+    latents = produce(
+        out,
+        Request("latents", {"prepared": prepared.digest}, chosen, code, seed),
+        lambda folder: build_latents(folder, fold, config, seed, on_step),
+    )
+    parents = {"prepared": prepared.digest, "latents": latents.digest}
+
+    def build(folder: Path) -> None:
+        build_checkpoint(
+            folder,
+            fold,
+            latents,
+            config,
+            seed=seed,
+            prepared_digest=prepared.digest,
+            on_step=on_step,
+        )
+
+    return latents, produce(out, Request("checkpoint", parents, settings, code, seed), build)

@@ -1,0 +1,78 @@
+import json
+from dataclasses import asdict
+
+import numpy as np
+
+from medsynth.core.schema import Attribute, AttributeSchema
+from medsynth.models.cells import COVERED, ENOUGH, CellTable, count_cells, draw_value
+
+SCHEMA = AttributeSchema((Attribute("age", "continuous"), Attribute("sex", "category")))
+
+
+def population(rng, n):
+    ages = rng.integers(20, 90, n).tolist()
+    return [
+        {"age": None if i % 4 == 0 else float(age), "sex": "FM"[int(rng.integers(2))]}
+        for i, age in enumerate(ages)
+    ]
+
+
+def names(n):
+    return [f"sub-{i}" for i in range(n)]
+
+
+def test_most_subjects_share_their_cell_with_enough_others(rng):
+    for n in (160, 231, 600):
+        (block,) = count_cells(SCHEMA, population(rng, n), names(n)).blocks
+        shared = sum(cell.count for cell in block if cell.count >= ENOUGH)
+        assert shared >= COVERED * n
+        assert sum(cell.count for cell in block) == n
+
+
+def test_more_subjects_allow_finer_bins(rng):
+    few, many = (
+        len(count_cells(SCHEMA, population(rng, n), names(n)).blocks[0]) for n in (160, 2000)
+    )
+    assert many > few
+
+
+def test_missing_is_a_cell_of_its_own(rng):
+    (block,) = count_cells(SCHEMA, population(rng, 400), names(400)).blocks
+    assert sum(cell.count for cell in block if cell.bins["age"] is None) == 100
+
+
+def test_a_subject_counts_once_in_a_cell():
+    rows = [{"age": 30.0, "sex": "F"}] * 20 + [{"age": 60.0, "sex": "F"}] * 20
+    table = count_cells(SCHEMA, rows, ["sub-0"] * 20 + names(20))
+    assert sorted(cell.count for block in table.blocks for cell in block)[0] == 1
+
+
+def test_attributes_that_would_empty_the_table_stand_alone(rng):
+    wide = AttributeSchema(tuple(Attribute(f"c{i}", "category") for i in range(6)))
+    rows = [{f"c{i}": str(rng.integers(4)) for i in range(6)} for _ in range(120)]
+    table = count_cells(wide, rows, names(120))
+    assert len(table.blocks) > 1
+    assert [n for block in table.blocks for n in block[0].bins] == list(wide.names)
+
+
+def test_the_table_survives_json(rng):
+    table = count_cells(SCHEMA, population(rng, 100), names(100))
+    assert CellTable.from_json(json.loads(json.dumps(asdict(table)))) == table
+
+
+def test_values_stay_in_their_bin_and_whole_numbers_whole(rng):
+    age = SCHEMA["age"]
+    values = [draw_value(age, (20.0, 30.0), 1.0, rng) for _ in range(300)]
+    assert set(values) == set(np.arange(20.0, 30.0))
+    logged = Attribute("volume", "continuous", scale="log")
+    values = [draw_value(logged, (0.0, 1000.0), 0.1, rng) for _ in range(300)]
+    assert 0 <= min(values) <= max(values) < 1000
+    assert np.median(values) < 100
+    assert draw_value(age, None, 1.0, rng) is None
+
+
+def test_a_lone_extreme_stays_outside_of_the_table():
+    rows = [{"age": 40.0 + i % 10, "sex": "F"} for i in range(200)] + [{"age": 117.0, "sex": "F"}]
+    table = count_cells(SCHEMA, rows, names(201))
+    edges = [edge for cell in table.blocks[0] for edge in cell.bins["age"]]
+    assert max(edges) <= 51

@@ -1,0 +1,137 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from medsynth.checkpoint import load_generator
+from medsynth.core.errors import TooFewSubjects
+from medsynth.core.schema import AttributeSchema
+from medsynth.core.stage import open_stage
+from medsynth.train.config import TrainConfig
+from medsynth.train.train import train
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from medsynth.core.stage import open_stage
+from medsynth.train.config import TrainConfig
+from medsynth.train.train import train
+
+prepared, out, config, stage, step = sys.argv[1:]
+
+def die(report):
+    if report.stage == stage and report.step == int(step):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+config = TrainConfig.model_validate_json(config)
+train(open_stage(Path(prepared)), Path(out), config, seed=5, on_step=die)
+"""
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_killed_training_resumes_bit_for_bit(tmp_path, prepared, tiny):
+    source = prepared(tmp_path / "in")
+    expected = train(source, tmp_path / "whole", tiny, seed=5)
+    arguments = [str(source.path), str(tmp_path / "out"), tiny.model_dump_json(), "latents", "6"]
+    done = subprocess.run([sys.executable, "-c", KILLED, *arguments])
+    assert done.returncode == -signal.SIGKILL
+    resumed = []
+
+    def stop(report):
+        resumed.append((report.stage, report.step))
+        if resumed[-1] == ("checkpoint", 8):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(source, tmp_path / "out", tiny, seed=5, on_step=stop)
+    got = train(source, tmp_path / "out", tiny, seed=5, on_step=resumed.append)
+    assert resumed[0] == ("latents", 6)
+    assert (got[0].reused, got[1].reused) == (True, False)
+    assert [stage.digest for stage in got] == [stage.digest for stage in expected]
+
+
+def test_trained_stages_are_found_and_hold_no_pickle(tmp_path, prepared, tiny):
+    source = prepared(tmp_path)
+    stages = train(source, tmp_path, tiny)
+    assert all(stage.reused for stage in train(source, tmp_path, tiny))
+    names = {name for stage in stages for name in open_stage(stage.path).receipt["files"]}
+    assert names == {
+        "autoencoder.safetensors",
+        "encoder.safetensors",
+        "denoiser.safetensors",
+        "generator.json",
+        "latents.json",
+        "latents.npy",
+        "training.json",
+    }
+
+
+def test_another_denoiser_keeps_the_autoencoder(tmp_path, prepared, tiny):
+    source = prepared(tmp_path)
+    train(source, tmp_path, tiny)
+    latents, checkpoint = train(
+        source, tmp_path, tiny.model_copy(update={"denoiser_learning_rate": 1e-4})
+    )
+    assert (latents.reused, checkpoint.reused) == (True, False)
+
+
+def test_only_the_training_fold_shapes_the_generator(tmp_path, prepared, tiny):
+    files = []
+    for seed in (1, 2):
+        source = prepared(tmp_path / str(seed), seed_of_others=seed)
+        stages = train(source, tmp_path / str(seed), tiny)
+        files.append([stage.receipt["files"] for stage in stages])
+        fields = json.loads((stages[1].path / "generator.json").read_text())
+        assert fields["prepared_digest"] == source.digest
+    (latents, checkpoint), (other_latents, other_checkpoint) = files
+    assert latents == other_latents
+    checkpoint.pop("generator.json"), other_checkpoint.pop("generator.json")
+    assert checkpoint == other_checkpoint
+
+
+@pytest.mark.parametrize(
+    ("shape", "schema"), [((9, 14, 6), None), ((10, 13, 1), AttributeSchema())]
+)
+def test_odd_volumes_and_empty_schemas_train(tmp_path, prepared, tiny, shape, schema):
+    source = prepared(tmp_path, shape=shape, **({} if schema is None else {"schema": schema}))
+    quick = tiny.model_copy(update={"autoencoder_steps": 2, "denoiser_steps": 2})
+    _, checkpoint = train(source, tmp_path, quick)
+    generator = load_generator(checkpoint.path)
+    volumes = generator.draw([{}, {}], [0, 1], seed=0, num_steps=2)
+    assert volumes.shape == (2, *shape)
+    assert volumes.dtype == np.float32
+    assert generator.round_trip(volumes).shape == volumes.shape
+    assert np.allclose(generator.geometry.spacing, (2, 3, 4))
+
+
+def test_the_latents_are_standardized_by_the_training_fold(tmp_path, prepared, tiny):
+    latents, _ = train(prepared(tmp_path), tmp_path, tiny)
+    array = np.load(latents.path / "latents.npy", allow_pickle=False)
+    fields = json.loads((latents.path / "latents.json").read_text())
+    assert array.dtype == np.float16
+    assert len(array) == len(fields["scan_ids"]) == 24
+    np.testing.assert_allclose(array.astype(float).mean((0, 2, 3)), fields["mean"], atol=1e-6)
+    np.testing.assert_allclose(array.astype(float).std((0, 2, 3)), fields["sd"], atol=1e-6)
+
+
+def test_too_few_subjects_are_refused(tmp_path, prepared, tiny):
+    with pytest.raises(TooFewSubjects, match="at least 10 subjects"):
+        train(prepared(tmp_path, num_train=9), tmp_path, tiny)
+
+
+def test_shapes_the_networks_cannot_have_are_refused():
+    with pytest.raises(ValueError, match="multiples of 16"):
+        TrainConfig(denoiser_channels=(24, 32))
+
+
+def test_no_state_is_left_behind(tmp_path, prepared, tiny):
+    train(prepared(tmp_path), tmp_path, tiny)
+    left = [name for _, _, files in os.walk(tmp_path) for name in files]
+    assert not [name for name in left if name.startswith("training-state")]
