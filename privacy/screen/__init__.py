@@ -1,0 +1,1 @@
+"""One synthetic scan against every real one: a calibrated decision."""

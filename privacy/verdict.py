@@ -1,0 +1,115 @@
+"""The verdict: PASS, FAIL or INCONCLUSIVE with every reason, and the certificate that signs it.
+
+FAIL if any gate fails, PASS if all pass, else INCONCLUSIVE. No correction for many gates is needed:
+a false PASS must slip through every one (Berger, intersection-union tests, Technometrics 1982).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from medsynth.core.certificate import FORMAT, Certificate, sign_certificate
+from medsynth.core.certificate import Verdict as Word
+from medsynth.core.errors import CertificateInvalid
+from medsynth.core.keys import Keys
+from privacy.evidence import GateRow
+from privacy.gates import judged_again, row_kinds
+from privacy.policy import Policy
+
+DOES_NOT_SHOW = (
+    "attacks that were not run: extraction by targeted queries, membership inference, attribute "
+    "disclosure, canaries",
+    "another population than that of the calibration fold, or the same after a change of site",
+    "partial copies, elastic copies, strong crops, or other scans of the same subject",
+    "single slices of three-dimensional scans: volumes are compared by slabs along their axes",
+    "linkage with data that may appear later",
+    "that the generator or its unscreened samples are safe: screening mends no memorizing model",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The word and the rows that led to it."""
+
+    word: Word
+    rows: tuple[GateRow, ...]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not a PASS; the rows' own words."""
+        return tuple(row.reason for row in self.rows if row.result != "PASS")
+
+
+def conclude(rows: Sequence[GateRow]) -> Verdict:
+    """The verdict of all gates together."""
+    results = {row.result for row in rows}
+    if "FAIL" in results:
+        return Verdict("FAIL", tuple(rows))
+    return Verdict("PASS" if results == {"PASS"} else "INCONCLUSIVE", tuple(rows))
+
+
+def recompute(body: Mapping[str, Any]) -> Verdict:
+    """The verdict anew from a certificate's rows and the policy it carries.
+
+    Raises CertificateInvalid where a stored result, the verdict or the policy's digest differs.
+    """
+    try:
+        policy = Policy.model_validate(body["policy"]["terms"])
+        rows = [GateRow(**row) for row in body["gates"]]
+        num_missing = int(body["subjects"]["calibration_missing"])
+    except (KeyError, TypeError, ValueError):
+        raise CertificateInvalid(
+            "the certificate must hold its gates and policy; it does not"
+        ) from None
+    if policy.digest != body["policy"]["digest"]:
+        raise CertificateInvalid("the certificate's policy must match its digest; it does not")
+    if {(row.gate, row.kind) for row in rows} != row_kinds(policy) or len(rows) != len(
+        row_kinds(policy)
+    ):
+        raise CertificateInvalid("the certificate must hold one row for every gate; it does not")
+    verdict = conclude([judged_again(row, policy, num_missing) for row in rows])
+    if verdict.word != body["verdict"] or verdict.rows != tuple(rows):
+        raise CertificateInvalid("the certificate's verdict does not follow from its gates")
+    return verdict
+
+
+def certify(
+    verdict: Verdict,
+    policy: Policy,
+    keys: Keys,
+    *,
+    digests: Mapping[str, str | None],
+    counts: Mapping[str, int],
+    subjects: Mapping[str, int],
+    screen: Mapping[str, Any],
+) -> Certificate:
+    """Sign the verdict with what it is about, what it does not show, and when it expires."""
+    issued = datetime.now(UTC).replace(microsecond=0)
+    body = {
+        "format": FORMAT,
+        "verdict": verdict.word,
+        "scope": policy.scope,
+        "policy": {
+            "name": policy.name,
+            "digest": policy.digest,
+            "terms": policy.model_dump(mode="json"),
+        },
+        "digests": dict(digests),
+        "gates": [row.to_json() for row in verdict.rows],
+        "issued": issued.isoformat(),
+        "expires": _months_later(issued, policy.valid_months).isoformat(),
+        "does_not_show": list(DOES_NOT_SHOW),
+        "threat_model": "T1: whoever holds the accepted scans and nothing else of the generator",
+        "unit": "subject: all scans of one person",
+        **counts,
+        "subjects": dict(subjects),
+        "screen": dict(screen),
+    }
+    return sign_certificate(body, keys)
+
+
+def _months_later(day: datetime, months: int) -> datetime:
+    years, month = divmod(day.month - 1 + months, 12)
+    last = 28 if month == 1 else 30
+    return day.replace(year=day.year + years, month=month + 1, day=min(day.day, last))
