@@ -123,7 +123,7 @@ def _nuclei(rng: np.random.Generator, image: Plane, x: Plane, y: Plane) -> Plane
 def _lesion(rng: np.random.Generator, image: Plane, x: Plane, y: Plane, reach: float) -> Plane:
     angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.42, 0.62) * reach
     center = (distance * np.cos(angle), 1.15 * distance * np.sin(angle))
-    axes = (rng.uniform(0.09, 0.16), rng.uniform(0.09, 0.16))
+    axes = (rng.uniform(0.13, 0.20), rng.uniform(0.13, 0.20))
     spot = _below(_ellipse(x, y, center, axes), 1.0, 10)
     bright: Plane = image * (1 - spot) + spot
     return bright
