@@ -1,0 +1,121 @@
+"""What a stage folder has to say, and what a whole flow did."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medsynth.core.manifest import FOLDS, Manifest
+from medsynth.core.stage import Artifact
+from medsynth.ingest.quarantine import read_quarantine
+
+Facts = Mapping[str, Any]
+
+
+def manifest_facts(artifact: Artifact) -> dict[str, Any]:
+    """Counts of an ingest; refused files by reason."""
+    manifest, refused = Manifest.read(artifact.path), read_quarantine(artifact.path)
+    return {
+        "num_volumes": len(manifest),
+        "num_subjects": len(manifest.subjects),
+        "num_quarantined": sum(refused.values()),
+        **{f"quarantined_{reason}": count for reason, count in sorted(refused.items())},
+    }
+
+
+def prepared_facts(artifact: Artifact) -> dict[str, Any]:
+    """Scans in each fold."""
+    folds = Counter(scan.fold for scan in Manifest.read(artifact.path))
+    return {f"num_{fold}": folds[fold] for fold in FOLDS}
+
+
+def cohort_facts(artifact: Artifact) -> dict[str, Any]:
+    """How many scans."""
+    return {"num_scans": len(Manifest.read(artifact.path))}
+
+
+def read_audit(evidence: Path) -> dict[str, Any]:
+    """The audit object of an evidence folder."""
+    audit: dict[str, Any] = json.loads((evidence / "audit.json").read_text())
+    return audit
+
+
+def audit_facts(artifact: Artifact) -> dict[str, Any]:
+    """Verdict and counts."""
+    audit = read_audit(artifact.path)
+    names = ("verdict", "policy", "scope", "num_synthetic", "num_rejected")
+    return {name: audit[name] for name in names}
+
+
+def read_metrics(evaluation: Path) -> dict[str, dict[str, Any]]:
+    """Metric to {value, floor, low, high, n}."""
+    metrics: dict[str, dict[str, Any]] = json.loads((evaluation / "metrics.json").read_text())
+    return metrics
+
+
+def evaluation_facts(artifact: Artifact) -> dict[str, Any]:
+    """Each metric's value and its real-versus-real floor."""
+    facts = {}
+    for name, row in read_metrics(artifact.path).items():
+        facts |= {key: row[part] for key, part in ((name, "value"), (f"{name}_floor", "floor"))}
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a flow did: its stages in order, and what it wrote beside them."""
+
+    stages: Sequence[Artifact] = ()
+    report: Path | None = None
+    tracking_uri: str = ""
+
+    def path(self, stage: str) -> Path | None:
+        """The folder of a stage, where this flow has it."""
+        return next((a.path for a in self.stages if a.path.name == stage), None)
+
+    @property
+    def out(self) -> Path | None:
+        """The last stage folder."""
+        return self.stages[-1].path if self.stages else None
+
+    @property
+    def reused(self) -> tuple[str, ...]:
+        """Names of the stages that were found and not run."""
+        return tuple(artifact.path.name for artifact in self.stages if artifact.reused)
+
+    @property
+    def num_scans(self) -> int | None:
+        """Volumes that ingest accepted."""
+        folder = self.path("manifest")
+        return len(Manifest.read(folder)) if folder else None
+
+    @property
+    def num_subjects(self) -> int | None:
+        """Subjects that ingest accepted."""
+        folder = self.path("manifest")
+        return len(Manifest.read(folder).subjects) if folder else None
+
+    @property
+    def quarantined(self) -> Mapping[str, int] | None:
+        """Files that ingest refused, by reason."""
+        folder = self.path("manifest")
+        return read_quarantine(folder) if folder else None
+
+    @property
+    def audit(self) -> dict[str, Any] | None:
+        """The audit object."""
+        folder = self.path("evidence")
+        return read_audit(folder) if folder else None
+
+    @property
+    def verdict(self) -> str | None:
+        """PASS, FAIL or INCONCLUSIVE."""
+        return self.audit["verdict"] if self.audit else None
+
+    @property
+    def evaluation(self) -> dict[str, dict[str, Any]] | None:
+        """The metrics."""
+        folder = self.path("evaluation")
+        return read_metrics(folder) if folder else None

@@ -1,0 +1,79 @@
+"""Flows around the generator's scans: draw a cohort; measure what the judge accepted."""
+
+from base64 import b64encode
+from pathlib import Path
+
+from PIL import Image
+from prefect import flow, task
+from prefect.artifacts import create_image_artifact
+
+from flows.facts import Outcome, cohort_facts, evaluation_facts
+from flows.job import Job
+from flows.session import TASK, Session, Stage, open_session
+from medsynth.core.manifest import Manifest, load_arrays
+from medsynth.core.stage import Artifact, open_stage
+from medsynth.evaluate.evaluate import evaluate
+from medsynth.release.pictures import image_grid, png_bytes
+from medsynth.sample.cohort import sample
+from medsynth.sample.plan import Plan
+from privacy.policy import read_policy
+
+_NUM_PICTURED, _COLUMNS = 32, 8
+
+
+@task(name="sample", **TASK)
+def sample_cohort(session: Session, checkpoint: Artifact, plan: Plan) -> Artifact:
+    """Stage cohort/: synthetic scans that nobody has screened yet."""
+    k_min = read_policy(session.config.policy).k_min
+    with session.stage("cohort") as stage:
+        artifact = sample(checkpoint, session.out, plan, k_min=k_min, progress=stage.progress)
+        return stage.finish(artifact, cohort_facts(artifact))
+
+
+@task(name="evaluate", **TASK)
+def evaluate_cohort(session: Session, accepted: Artifact, prepared: Artifact) -> Artifact:
+    """Stage evaluation/: quality of the accepted scans, each number beside its floor."""
+    config = session.config
+    with session.stage("evaluation") as stage:
+        artifact = evaluate(
+            accepted,
+            prepared,
+            session.out,
+            config.evaluate,
+            seed=config.seed,
+            progress=stage.progress,
+        )
+        return stage.finish(artifact, evaluation_facts(artifact))
+
+
+def picture(stage: Stage, accepted: Artifact) -> None:
+    """A grid of accepted scans, in Prefect and in MLflow."""
+    grid = picture_grid(accepted)
+    if grid is not None:
+        stage.run.log_picture(grid, "accepted.png")
+        address = f"data:image/png;base64,{b64encode(png_bytes(grid)).decode()}"
+        create_image_artifact(
+            address, key="medsynth-pictures", description="Accepted synthetic scans"
+        )
+
+
+def picture_grid(accepted: Artifact) -> Image.Image | None:
+    """The first accepted scans as one picture; none where nothing was accepted."""
+    scans = Manifest.read(accepted.path).scans[:_NUM_PICTURED]
+    return image_grid(load_arrays(accepted.path, scans), _COLUMNS) if scans else None
+
+
+@flow(name="medsynth-sample", persist_result=False)
+def sample_flow(job: Job, checkpoint: Path, plan: Plan) -> Outcome:
+    """Draw a cohort from a checkpoint folder."""
+    with open_session(job, needs_keys=False) as session:
+        sample_cohort(session, open_stage(checkpoint), plan)
+        return session.outcome()
+
+
+@flow(name="medsynth-evaluate", persist_result=False)
+def evaluate_flow(job: Job, accepted: Path, prepared: Path) -> Outcome:
+    """Measure an accepted cohort beside real scans."""
+    with open_session(job, needs_keys=False) as session:
+        evaluate_cohort(session, open_stage(accepted), open_stage(prepared))
+        return session.outcome()

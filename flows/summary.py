@@ -1,0 +1,135 @@
+"""Answers made from what a flow did: JSON for a script, a table for a person."""
+
+from typing import Any
+
+from rich.table import Table
+
+from flows.answer import DONE, REFUSED, Answer
+from flows.facts import Outcome, cohort_facts, prepared_facts
+from flows.home import tracking_place
+
+_HEADLINES = ("coverage", "precision", "mmd_reader", "similarity_ratio")
+
+
+def stage_answer(outcome: Outcome, **fields: Any) -> Answer:
+    """What every stage answers."""
+    reused = (f"found, not run: {', '.join(outcome.reused)}",) if outcome.reused else ()
+    lines = (*reused, f"{outcome.out}") if outcome.out else reused
+    return Answer(outcome.out, outcome.reused, fields, lines=lines)
+
+
+def ingest_answer(outcome: Outcome) -> Answer:
+    """Counts of an ingest."""
+    return stage_answer(
+        outcome,
+        num_volumes=outcome.num_scans,
+        num_subjects=outcome.num_subjects,
+        quarantined=dict(outcome.quarantined or {}),
+    )
+
+
+def audit_answer(outcome: Outcome) -> Answer:
+    """The audit object; exit 3 unless it is a PASS."""
+    audit = outcome.audit or {}
+    table = Table(title=f"{audit['verdict']} under the policy {audit['policy']}")
+    for name in ("gate", "estimate", "bounds", "n", "limit", "result"):
+        table.add_column(name)
+    for row in audit["gates"]:
+        table.add_row(*_gate_cells(row))
+    reasons = [row["reason"] for row in audit["gates"] if row["result"] != "PASS"]
+    answer = stage_answer(outcome, **audit)
+    return Answer(
+        answer.out, answer.reused, audit, _exit_code(outcome), (*reasons, *answer.lines), table
+    )
+
+
+def pipeline_answer(outcome: Outcome, peak_rss_bytes: int) -> Answer:
+    """What `run` and `demo` answer; exit 3 unless the verdict is a PASS."""
+    release = outcome.path("release")
+    quarantined = outcome.quarantined
+    fields = {
+        "peak_rss_bytes": peak_rss_bytes,
+        "num_scans": outcome.num_scans,
+        "num_quarantined": None if quarantined is None else sum(quarantined.values()),
+        "verdict": outcome.verdict,
+        "evaluation": outcome.evaluation,
+        "release": str(release) if release else None,
+        "report": str(outcome.report) if outcome.report else None,
+    }
+    return Answer(
+        outcome.out,
+        outcome.reused,
+        fields,
+        _exit_code(outcome),
+        _closing_lines(outcome),
+        _table(outcome, fields),
+    )
+
+
+def _exit_code(outcome: Outcome) -> int:
+    return DONE if outcome.verdict == "PASS" else REFUSED
+
+
+def _table(outcome: Outcome, fields: dict[str, Any]) -> Table:
+    table = Table(title="What this run did")
+    for name in ("", "value", "real versus real", "95 % interval"):
+        table.add_column(name, justify="left" if not name else "right")
+    for name, value in _counts(outcome, fields):
+        table.add_row(name, value)
+    table.add_section()
+    color = "green" if outcome.verdict == "PASS" else "yellow"
+    table.add_row("verdict", f"[bold {color}]{outcome.verdict}[/]")
+    table.add_section()
+    for name, row in _headlines(outcome.evaluation or {}):
+        bounds = f"{_short(row['low'])} to {_short(row['high'])}"
+        table.add_row(name, _short(row["value"]), _short(row["floor"]), bounds)
+    return table
+
+
+def _counts(outcome: Outcome, fields: dict[str, Any]) -> list[tuple[str, str]]:
+    stages = {artifact.path.name: artifact for artifact in outcome.stages}
+    counts = [("scans in", fields["num_scans"]), ("quarantined", fields["num_quarantined"])]
+    if "prepared" in stages:
+        counts.append(("trained on", prepared_facts(stages["prepared"])["num_train"]))
+    if "cohort" in stages:
+        counts.append(("sampled", cohort_facts(stages["cohort"])["num_scans"]))
+    if outcome.audit:
+        counts.append(("screened out, about", outcome.audit["num_rejected"]))
+    if "accepted" in stages:
+        counts.append(("accepted", cohort_facts(stages["accepted"])["num_scans"]))
+    return [(name, "-" if count is None else str(count)) for name, count in counts]
+
+
+def _headlines(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Every attribute's reading, and a few numbers of the whole."""
+    readings = [(name, row) for name, row in metrics.items() if name not in _HEADLINES]
+    whole = [(name, metrics[name]) for name in _HEADLINES if name in metrics]
+    return [*readings, *whole]
+
+
+def _closing_lines(outcome: Outcome) -> tuple[str, ...]:
+    release = outcome.path("release")
+    reasons = [
+        f"{row['gate']}: {row['reason']}"
+        for row in (outcome.audit or {"gates": []})["gates"]
+        if row["result"] != "PASS"
+    ]
+    reused = [f"found, not run: {', '.join(outcome.reused)}"] if outcome.reused else []
+    return (
+        *reasons,
+        *reused,
+        f"report   {outcome.report}",
+        f"release  {release or 'none: the policy does not allow this cohort to leave'}",
+        f"MLflow   {tracking_place(outcome.tracking_uri)}",
+    )
+
+
+def _gate_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    name = f"{row['gate']} {row['kind'] or ''}".strip()
+    bounds = f"{_short(row['low'])} to {_short(row['high'])}"
+    limit = f"{row['side']} {_short(row['limit'])}"
+    return name, _short(row["estimate"]), bounds, str(row["n"]), limit, row["result"]
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,80 @@
+"""Flow of training: from prepared folds to a checkpoint, a registered candidate."""
+
+from collections import defaultdict
+from pathlib import Path
+from time import time
+
+from mlflow.entities import Metric
+from prefect import flow, task
+
+from flows.facts import Outcome
+from flows.job import Job
+from flows.registry import register
+from flows.session import TASK, Session, Stage, open_session
+from medsynth.checkpoint import load_generator
+from medsynth.core.stage import Artifact, open_stage
+from medsynth.train.report import StepReport
+from medsynth.train.train import train
+
+_REPORTS_PER_CALL = 40
+
+
+class StepLog:
+    """Step reports on their way to MLflow, in batches, each stage's to its own run."""
+
+    def __init__(self, stages: dict[str, Stage], num_steps: dict[str, int]) -> None:
+        self._stages = stages
+        self._num_steps = num_steps
+        self._waiting: dict[str, list[Metric]] = defaultdict(list)
+
+    def __call__(self, report: StepReport) -> None:
+        """Take one report and show how far both networks are."""
+        now = int(time() * 1000)
+        numbers = {**report.metrics, "seconds": report.seconds}
+        metrics = [Metric(name, float(x), now, report.step) for name, x in numbers.items()]
+        waiting = self._waiting[report.stage]
+        waiting.extend(metrics)
+        if len(waiting) >= _REPORTS_PER_CALL * len(metrics):
+            self.flush(report.stage)
+        before = self._num_steps["latents"] if report.stage == "checkpoint" else 0
+        self._stages["checkpoint"].progress(before + report.step, sum(self._num_steps.values()))
+
+    def flush(self, stage: str) -> None:
+        """Send what waits."""
+        self._stages[stage].run.log_metrics(self._waiting.pop(stage, []))
+
+
+@task(name="train", **TASK)
+def train_generator(session: Session, prepared: Artifact) -> Artifact:
+    """Stages latents/ and checkpoint/, and a registered candidate; a killed training goes on."""
+    config = session.config
+    num_steps = {
+        "latents": config.train.autoencoder_steps,
+        "checkpoint": config.train.denoiser_steps,
+    }
+    with session.stage("latents", shown=False) as first, session.stage("checkpoint") as second:
+        log = StepLog({"latents": first, "checkpoint": second}, num_steps)
+        latents, checkpoint = train(
+            prepared, session.out, config.train, seed=config.seed, on_step=log
+        )
+        for stage, artifact in ((first, latents), (second, checkpoint)):
+            log.flush(artifact.path.name)
+            stage.finish(artifact, {})
+        _register(session, second, checkpoint)
+    return checkpoint
+
+
+def _register(session: Session, stage: Stage, checkpoint: Artifact) -> None:
+    """The generator in the model registry, as the newest candidate."""
+    plan = session.config.sample
+    defaults = {"seed": plan.seed, "num_steps": plan.num_steps, "guidance": plan.guidance}
+    schema = load_generator(checkpoint.path).schema
+    register(stage.run, session.config.name, checkpoint, schema, defaults)
+
+
+@flow(name="medsynth-train", persist_result=False)
+def train_flow(job: Job, prepared: Path) -> Outcome:
+    """Learn a generator from a prepared folder."""
+    with open_session(job, needs_keys=False) as session:
+        train_generator(session, open_stage(prepared))
+        return session.outcome()

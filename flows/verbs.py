@@ -1,0 +1,197 @@
+"""What each verb does: set the environment, call its flow, turn the outcome into an answer.
+
+Each verb imports its own flow, after the environment was set: Prefect reads it when imported.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.answer import Answer
+from flows.home import Home, require_folder, set_environment
+from medsynth.core.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from flows.job import Job
+
+Roots = Mapping[str, Path | None]
+
+
+class Verbs:
+    """The verbs of the command line."""
+
+    def __init__(self, verbose: bool) -> None:
+        self._verbose = verbose
+
+    def demo(self, out: Path, small: bool) -> Answer:
+        """The whole way on phantoms."""
+        set_environment(Home(out / "home", is_demo=True), verbose=self._verbose)
+
+        def job() -> "Job":
+            from flows.demo import demo_job
+
+            return demo_job(out, small=small)
+
+        return _whole_way(job)
+
+    def run(self, config: Path, source: Path, out: Path, attributes: Path | None) -> Answer:
+        """The whole pipeline."""
+        job = self._job(out, config, source=_folder(source), attributes=_absolute(attributes))
+        return _whole_way(lambda: job)
+
+    def ingest(
+        self, source: Path, out: Path, attributes: Path | None, config: Path | None
+    ) -> Answer:
+        """Stage manifest/."""
+        job = self._job(out, config, source=_folder(source), attributes=_absolute(attributes))
+        from flows.ingest import ingest_flow
+        from flows.summary import ingest_answer
+
+        return ingest_answer(ingest_flow(job))
+
+    def prepare(self, manifest: Path, out: Path, config: Path | None) -> Answer:
+        """Stage prepared/."""
+        job = self._job(out, config)
+        from flows.ingest import prepare_flow
+        from flows.summary import stage_answer
+
+        return stage_answer(prepare_flow(job, _folder(manifest)))
+
+    def train(self, prepared: Path, out: Path, config: Path | None) -> Answer:
+        """Stages latents/ and checkpoint/."""
+        job = self._job(out, config, needs_keys=False)
+        from flows.summary import stage_answer
+        from flows.train import train_flow
+
+        return stage_answer(train_flow(job, _folder(prepared)))
+
+    def sample(
+        self,
+        checkpoint: Path,
+        out: Path,
+        wanted: Mapping[str, Any],
+        policy: str | None,
+        config: Path | None,
+    ) -> Answer:
+        """Stage cohort/."""
+        job = self._job(out, config, needs_keys=False, policy=policy)
+        from flows.config import read_config, read_plan
+        from flows.generate import sample_flow
+        from flows.summary import stage_answer
+
+        base = read_config(job.config).sample
+        plan = read_plan(wanted["plan"], base, count=wanted["count"], where=wanted["where"])
+        return stage_answer(sample_flow(job, _folder(checkpoint), plan))
+
+    def audit(
+        self, cohort: Path, out: Path, roots: Roots, policy: str | None, config: Path | None
+    ) -> Answer:
+        """Stages accepted/ and evidence/."""
+        job = self._job(out, config, policy=policy)
+        from flows.audit import audit_flow
+        from flows.summary import audit_answer
+
+        given = {name: _folder(path) for name, path in roots.items() if path is not None}
+        return audit_answer(audit_flow(job, _folder(cohort), given))
+
+    def evaluate(
+        self, accepted: Path, out: Path, prepared: Path | None, config: Path | None
+    ) -> Answer:
+        """Stage evaluation/."""
+        job = self._job(out, config, needs_keys=False)
+        from flows.generate import evaluate_flow
+        from flows.summary import stage_answer
+
+        real = prepared or _beside(accepted, out, "prepared")
+        return stage_answer(evaluate_flow(job, _folder(accepted), _folder(real)))
+
+    def release(
+        self,
+        accepted: Path,
+        certificate: Path,
+        out: Path,
+        formats: tuple[str, ...],
+        evaluation: Path | None,
+        config: Path | None,
+    ) -> Answer:
+        """Stage release/."""
+        job = self._job(out, config, formats=formats)
+        from flows.release import release_flow
+        from flows.summary import stage_answer
+
+        signed = certificate / "certificate.json" if certificate.is_dir() else certificate
+        report = out / "report" / "report.html"
+        outcome = release_flow(
+            job,
+            _folder(accepted),
+            signed.absolute(),
+            _absolute(evaluation),
+            report if report.is_file() else None,
+        )
+        return stage_answer(outcome)
+
+    def serve(self, roots: Roots, every_s: float | None) -> Answer:
+        """Scheduled deployments, until interrupted."""
+        self._open_home().keys()
+        from flows.serve import serve_deployments
+
+        serve_deployments(roots, every_s)
+        return Answer()
+
+    def verify(self, release: Path, trusted_key: Path | None) -> Answer:
+        """Check a release."""
+        from flows.verify import verify_answer
+
+        return verify_answer(_folder(release), trusted_key)
+
+    def init_keys(self) -> Answer:
+        """Fresh secrets."""
+        home = Home.default()
+        keys = home.init_keys()
+        fields = {"public_key": keys.public_key, "fingerprint": keys.fingerprint}
+        lines = (f"keys written to {home.keys_file}", f"public key {keys.public_key}")
+        return Answer(fields=fields, lines=lines)
+
+    def _open_home(self) -> Home:
+        home = Home.default()
+        set_environment(home, verbose=self._verbose)
+        return home
+
+    def _job(
+        self, out: Path, config: Path | None, *, needs_keys: bool = True, **fields: Any
+    ) -> "Job":
+        home = self._open_home()
+        if needs_keys:
+            home.keys()  # stop now, before anything heavy
+        from flows.job import Job
+
+        return Job(out=out, config=_absolute(config), **fields)
+
+
+def _whole_way(make_job: Callable[[], "Job"]) -> Answer:
+    from flows.memory import PeakMemory
+
+    with PeakMemory() as memory:
+        job = make_job()
+        from flows.pipeline import pipeline
+
+        outcome = pipeline(job)
+    from flows.summary import pipeline_answer
+
+    return pipeline_answer(outcome, memory.peak_bytes)
+
+
+def _folder(path: Path) -> Path:
+    return require_folder(path, "an input")
+
+
+def _absolute(path: Path | None) -> Path | None:
+    if path is not None and not path.exists():
+        raise UsageProblem("a file that was given does not exist")
+    return path.absolute() if path else None
+
+
+def _beside(stage: Path, out: Path, name: str) -> Path:
+    """A stage folder that lies beside another one, or in OUT."""
+    beside = stage.absolute().parent / name
+    return beside if beside.is_dir() else out / name
