@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/medsynth demo
 
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 check: setup lint types test
 

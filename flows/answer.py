@@ -9,6 +9,22 @@ from typing import Any
 from medsynth.core.errors import MedsynthError
 
 DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
+_WHOLE_WAY = (
+    "peak_rss_bytes",
+    "num_scans",
+    "num_quarantined",
+    "verdict",
+    "evaluation",
+    "release",
+    "report",
+)
+VERB_KEYS = {
+    "run": _WHOLE_WAY,
+    "demo": _WHOLE_WAY,
+    "ingest": ("num_volumes", "num_subjects", "quarantined"),
+    "audit": ("verdict", "policy", "scope", "num_synthetic", "num_rejected", "gates"),
+}
+"""What a verb's object holds besides the common keys; what is unknown is null."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +38,15 @@ class Answer:
     lines: tuple[str, ...] = ()
     table: Any = None
 
-    def to_json(self, seconds: float) -> str:
-        """One line of JSON."""
+    def to_json(self, seconds: float, verb: str = "") -> str:
+        """One line of JSON with every key of the verb."""
         common = {
             "seconds": round(seconds, 3),
             "out": str(self.out.absolute()) if self.out else None,
             "reused": list(self.reused),
         }
-        return json.dumps({**common, **self.fields}, default=str)
+        unknown = dict.fromkeys(VERB_KEYS.get(verb, ()))
+        return json.dumps({**unknown, **common, **self.fields}, default=str)
 
     def show(self) -> None:
         """Print what a person reads."""

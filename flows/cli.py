@@ -278,7 +278,7 @@ def main() -> None:
     start, arguments = time.monotonic(), sys.argv[1:]
     given = answer(arguments)
     if "--json" in arguments:
-        print(given.to_json(time.monotonic() - start), flush=True)
+        print(given.to_json(time.monotonic() - start, next(iter(arguments), "")), flush=True)
     else:
         given.show()
     sys.exit(given.exit_code)

@@ -18,6 +18,14 @@ from medsynth.core.manifest import Manifest
 from privacy.audit import CERTIFICATE_FILE
 
 
+class RunStopped(MedsynthError):
+    """A run that ended early, with the reason and what it had done by then."""
+
+    def __init__(self, reason: MedsynthError, outcome: Outcome) -> None:
+        super().__init__(str(reason))
+        self.code, self.exit_code, self.outcome = reason.code, reason.exit_code, outcome
+
+
 @flow(name="medsynth-pipeline", persist_result=False)
 def pipeline(job: Job) -> Outcome:
     """Every stage in order; what is already there is found and not run.
@@ -28,8 +36,8 @@ def pipeline(job: Job) -> Outcome:
         try:
             _make(session)
         except MedsynthError as error:
-            report_run(session, str(error))
-            raise
+            report = report_run(session, str(error))
+            raise RunStopped(error, session.outcome(report)) from None
         report = report_run(session)
         if session.outcome().verdict == "PASS":
             _let_go(session, report)

@@ -7,6 +7,7 @@ from rich.table import Table
 from flows.answer import DONE, REFUSED, Answer
 from flows.facts import Outcome, cohort_facts, prepared_facts
 from flows.home import tracking_place
+from medsynth.core.errors import MedsynthError
 
 _HEADLINES = ("coverage", "precision", "mmd_reader", "similarity_ratio")
 
@@ -43,7 +44,9 @@ def audit_answer(outcome: Outcome) -> Answer:
     )
 
 
-def pipeline_answer(outcome: Outcome, peak_rss_bytes: int) -> Answer:
+def pipeline_answer(
+    outcome: Outcome, peak_rss_bytes: int, stopped: MedsynthError | None = None
+) -> Answer:
     """What `run` and `demo` answer; exit 3 unless the verdict is a PASS."""
     release = outcome.path("release")
     quarantined = outcome.quarantined
@@ -56,6 +59,10 @@ def pipeline_answer(outcome: Outcome, peak_rss_bytes: int) -> Answer:
         "release": str(release) if release else None,
         "report": str(outcome.report) if outcome.report else None,
     }
+    if stopped is not None:
+        fields["error"] = {"code": stopped.code, "message": str(stopped)}
+        lines = (f"medsynth: {stopped}", f"report   {outcome.report}")
+        return Answer(outcome.out, outcome.reused, fields, stopped.exit_code, lines)
     return Answer(
         outcome.out,
         outcome.reused,

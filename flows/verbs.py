@@ -173,12 +173,14 @@ def _whole_way(make_job: Callable[[], "Job"]) -> Answer:
 
     with PeakMemory() as memory:
         job = make_job()
-        from flows.pipeline import pipeline
+        from flows.pipeline import RunStopped, pipeline
+        from flows.summary import pipeline_answer
 
-        outcome = pipeline(job)
-    from flows.summary import pipeline_answer
-
-    return pipeline_answer(outcome, memory.peak_bytes)
+        try:
+            outcome, stopped = pipeline(job), None
+        except RunStopped as error:
+            outcome, stopped = error.outcome, error
+    return pipeline_answer(outcome, memory.peak_bytes, stopped)
 
 
 def _folder(path: Path) -> Path:

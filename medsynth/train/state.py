@@ -67,7 +67,7 @@ class TrainingState:
             groups.setdefault(group, {})[rest] = tensor
         self.network.load_state_dict(groups["network"])
         self.ema.network.load_state_dict(groups["ema"])
-        self.best = groups["best"]
+        self.best = groups.get("best", {})
         optimizer = self.optimizer.state_dict() | {"state": _nested(groups["optimizer"])}
         self.optimizer.load_state_dict(optimizer)
         self.progressed = Progressed(**json.loads(metadata["progressed"]))

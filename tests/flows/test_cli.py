@@ -62,6 +62,16 @@ def test_a_usage_error_ends_in_json_and_exit_2(
     assert found["seconds"] >= 0
 
 
+def test_what_a_run_cannot_know_is_null(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", str(tmp_path / "no.toml"), "--source", str(tmp_path), "--out", "x"]
+    assert _run([*arguments, "--json"], monkeypatch) == 2
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    unknown = {key for key, value in found.items() if value is None}
+    assert unknown >= {"verdict", "evaluation", "release", "report", "num_scans", "peak_rss_bytes"}
+
+
 def test_without_keys_a_verb_says_how_to_get_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

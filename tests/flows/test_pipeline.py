@@ -62,7 +62,13 @@ def test_mlflow_nests_a_run_for_each_stage(first_run: Any) -> None:
 
 
 def test_no_input_path_and_nobody_is_in_mlflow(first_run: Any, archive: Path, home: Path) -> None:
-    words = [str(archive), "a/dicom", "clinical.csv", str(first_run.out.parent), "/work/main"]
+    words = [
+        str(archive),
+        "a/dicom",
+        "clinical.csv",
+        str(first_run.out.parent),
+        str(Path(__file__).parents[2]),
+    ]
     with sqlite3.connect(home / "mlflow.db") as store:
         stored = "\n".join(store.iterdump())
     files = [path for path in (home / "mlartifacts").rglob("*") if path.is_file()]

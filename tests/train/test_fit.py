@@ -50,6 +50,17 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_happened(tmp_path, killed_
     assert torch.equal(again.network.weight, whole.network.weight)
 
 
+def test_a_training_killed_before_its_first_validation_goes_on(tmp_path):
+    def stop(report):
+        if report.step == 20:
+            raise Stopped
+
+    recipe = dataclasses.replace(RECIPE, validate_every=30)
+    with pytest.raises(Stopped):
+        fit(task(), recipe, tmp_path, stop)
+    assert fit(task(), recipe, tmp_path, unheard).best_step in (30, 60)
+
+
 def test_training_stops_when_validation_no_longer_falls_and_keeps_the_best(tmp_path):
     losses = iter([3.0, 2.0, 1.0, *[5.0] * 50])
     progressed = fit(
