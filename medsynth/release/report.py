@@ -104,7 +104,7 @@ def _page(report: Report) -> dict[str, Any]:
 
 
 _VERDICT_WORDS = {
-    "PASS": "Within every limit of its policy, this cohort does not copy or give away patients.",
+    "PASS": "Every gate of the policy passed: what was measured, and how surely, stands below.",
     "FAIL": "At least one limit of the policy is broken. This cohort must not leave.",
     "INCONCLUSIVE": "The evidence does not suffice to say that this cohort is safe. It must not "
     "leave.",
