@@ -5,7 +5,6 @@ anywhere: a missing value has no part in the loss. The step with the best loss o
 validation tenth of the training fold is kept.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from torch.nn import functional as F
 from medsynth.core.manifest import Scan
 from medsynth.core.schema import AttributeSchema
 from medsynth.evaluate.targets import Target, fit_targets
+from medsynth.prepare.validation import inner_validation
 
 Images = Float[np.ndarray, "n i j k"]
 
@@ -96,11 +96,6 @@ class Readers:
         return torch.cat([self.network.features(b) for b in _batches(images)]).numpy()
 
 
-def is_validation(subject_id: str) -> bool:
-    """Whether a subject of the training fold belongs to its inner tenth."""
-    return hashlib.sha256(subject_id.encode()).digest()[0] % 10 == 0
-
-
 def train_readers(
     images: Images,
     scans: Sequence[Scan],
@@ -111,7 +106,8 @@ def train_readers(
     on_step: Callable[[int], None],
 ) -> Readers:
     """Readers of every attribute that the scans of the training fold can teach."""
-    is_inner = np.array([is_validation(scan.subject_id) for scan in scans], bool)
+    validation = inner_validation(scan.subject_id for scan in scans)
+    is_inner = np.array([scan.subject_id in validation for scan in scans], bool)
     rows = [scan.attributes for scan, inner in zip(scans, is_inner, strict=True) if not inner]
     targets = fit_targets(schema, rows, min_known=config.min_known)
     truth = {

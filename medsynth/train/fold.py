@@ -11,7 +11,7 @@ from medsynth.core.geometry import Geometry
 from medsynth.core.manifest import Manifest, Scan, load_arrays
 from medsynth.core.schema import Attributes, AttributeSchema
 from medsynth.core.stage import Artifact
-from medsynth.train.order import inner_validation
+from medsynth.prepare.validation import inner_validation
 
 MIN_SUBJECTS = 10
 

@@ -3,7 +3,6 @@ training goes on as if nothing had happened.
 """
 
 import hashlib
-from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -23,9 +22,3 @@ def batch_rows(num_scans: int, batch: int, seed: int, step: int) -> Int[torch.Te
     orders = {e: np.random.default_rng([seed, e]).permutation(num_scans) for e in epochs}
     rows = [orders[int(p // num_scans)][p % num_scans] for p in positions]
     return torch.from_numpy(np.array(rows))
-
-
-def inner_validation(subjects: Iterable[str]) -> frozenset[str]:
-    """The tenth of the training subjects (at least one) that only steers: keyed order."""
-    ordered = sorted(set(subjects), key=lambda s: hashlib.sha256(f"inner:{s}".encode()).digest())
-    return frozenset(ordered[: max(1, round(len(ordered) / 10))])

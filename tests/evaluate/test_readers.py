@@ -3,7 +3,7 @@ import pytest
 
 from medsynth.core.schema import Attribute, AttributeSchema
 from medsynth.evaluate.agreement import Reading, agreement_metrics
-from medsynth.evaluate.readers import ReaderConfig, is_validation, train_readers
+from medsynth.evaluate.readers import ReaderConfig, train_readers
 from medsynth.evaluate.targets import fit_targets
 
 
@@ -103,8 +103,3 @@ def test_missing_and_unheard_of_values_are_nan_and_known_ones_come_back(schema):
     assert sex.decode(sex.encode(["M", "F"])) == ["M", "F"]
     assert np.isnan(sex.encode([None, "X"])).all()
     assert np.isnan(age.encode([None])).all()
-
-
-def test_about_a_tenth_of_the_subjects_is_kept_for_choosing():
-    share = np.mean([is_validation(f"sub-{i}") for i in range(2000)])
-    assert 0.07 < share < 0.13
