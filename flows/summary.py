@@ -37,7 +37,7 @@ def audit_answer(outcome: Outcome) -> Answer:
         table.add_column(name)
     for row in audit["gates"]:
         table.add_row(*_gate_cells(row))
-    reasons = [row["reason"] for row in audit["gates"] if row["result"] != "PASS"]
+    reasons = _reasons(audit["gates"])
     answer = stage_answer(outcome, **audit)
     return Answer(
         answer.out, answer.reused, audit, _exit_code(outcome), (*reasons, *answer.lines), table
@@ -109,18 +109,15 @@ def _counts(outcome: Outcome, fields: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _headlines(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     """Every attribute's reading, and a few numbers of the whole."""
-    readings = [(name, row) for name, row in metrics.items() if name not in _HEADLINES]
-    whole = [(name, metrics[name]) for name in _HEADLINES if name in metrics]
+    known = {name: row for name, row in metrics.items() if row["value"] is not None}
+    readings = [(name, row) for name, row in known.items() if name not in _HEADLINES]
+    whole = [(name, known[name]) for name in _HEADLINES if name in known]
     return [*readings, *whole]
 
 
 def _closing_lines(outcome: Outcome) -> tuple[str, ...]:
     release = outcome.path("release")
-    reasons = [
-        f"{row['gate']}: {row['reason']}"
-        for row in (outcome.audit or {"gates": []})["gates"]
-        if row["result"] != "PASS"
-    ]
+    reasons = _reasons((outcome.audit or {"gates": []})["gates"])
     reused = [f"found, not run: {', '.join(outcome.reused)}"] if outcome.reused else []
     return (
         *reasons,
@@ -129,6 +126,15 @@ def _closing_lines(outcome: Outcome) -> tuple[str, ...]:
         f"release  {release or 'none: the policy does not allow this cohort to leave'}",
         f"MLflow   {tracking_place(outcome.tracking_uri)}",
     )
+
+
+def _reasons(gates: list[dict[str, Any]]) -> list[str]:
+    """Why it is not a PASS; kinds of one gate that share a reason share a line."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for row in gates:
+        if row["result"] != "PASS":
+            kinds.setdefault((row["gate"], row["reason"]), []).append(row["kind"])
+    return [f"{gate} ({', '.join(of)}): {reason}" for (gate, reason), of in kinds.items()]
 
 
 def _gate_cells(row: dict[str, Any]) -> tuple[str, ...]:
