@@ -44,7 +44,9 @@ def attribute_words(name: str, value: AttributeValue) -> str:
     """An attribute and its value."""
     if value is None:
         return f"{name} {UNKNOWN}"
-    return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+    if not isinstance(value, float):
+        return f"{name} {value}"
+    return f"{name} {value:,.0f}" if abs(value) >= 1000 else f"{name} {value:.4g}"
 
 
 def gate_row(gate: Mapping[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 from medsynth.core.schema import Attribute, AttributeSchema
 from medsynth.evaluate.metrics import Metric
 from medsynth.release.report import Counts, Report, Sample, write_report
-from medsynth.release.wording import number
+from medsynth.release.wording import attribute_words, number
 
 SCHEMA = AttributeSchema(
     (
@@ -124,3 +124,11 @@ def test_markup_in_values_is_only_text(rng, tmp_path):
 )
 def test_numbers_are_short(value, words):
     assert number(value) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(226603.0, "volume 226,603"), (56.0, "volume 56"), (0.25, "volume 0.25"), ("F", "volume F")],
+)
+def test_attributes_are_written_as_people_write_numbers(value: float | str, words: str) -> None:
+    assert attribute_words("volume", value) == words
