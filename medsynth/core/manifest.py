@@ -1,6 +1,7 @@
 """Scan and Manifest: what a stage folder holds, a row per scan, frozen and ordered."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,24 @@ from medsynth.core.schema import Attributes, AttributeSchema
 FILE_NAME = "manifest.parquet"
 FOLDS = ("train", "control", "calibration", "test", "reserve")
 _SCHEMA_KEY = b"medsynth.schema"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a scan's planes came from; ingest's, kept inside, never exported.
+
+    `plane_sources` names, plane by plane along the RAS+ axis `plane_axis`, the keyed SOP instance
+    of each plane (two joined by "+" where it was interpolated between them); `observed` is the
+    share of planes that were seen; `acquisition` holds numbers and coded words of the physics.
+    """
+
+    plane_sources: tuple[str, ...] = ()
+    plane_axis: int | None = None
+    observed: float = 1.0
+    acquisition: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "acquisition", MappingProxyType(dict(self.acquisition)))
 
 
 @dataclass(frozen=True)
@@ -40,7 +59,7 @@ class Scan:
     flags: tuple[str, ...] = ()
     attributes: Attributes = field(default_factory=dict)
     measured: Attributes = field(default_factory=dict)
-    plane_sources: tuple[str, ...] = ()
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
         for name in ("attributes", "measured"):
@@ -137,10 +156,19 @@ def _columns(scans: Sequence[Scan], schema: AttributeSchema) -> dict[str, Any]:
         columns[f"attr.{name}"] = pa.array([s.attributes.get(name) for s in scans], kind)
         if has_measured:
             columns[f"got.{name}"] = pa.array([s.measured.get(name) for s in scans], kind)
-    if any(scan.plane_sources for scan in scans):
-        sources = [scan.plane_sources for scan in scans]
-        columns["plane_sources"] = pa.array(sources, pa.list_(pa.string()))
+    if any(scan.provenance for scan in scans):
+        columns |= _provenance_columns([scan.provenance or Provenance() for scan in scans])
     return columns
+
+
+def _provenance_columns(found: Sequence[Provenance]) -> dict[str, Any]:
+    words = [json.dumps(dict(one.acquisition), sort_keys=True) for one in found]
+    return {
+        "plane_sources": pa.array([one.plane_sources for one in found], pa.list_(pa.string())),
+        "plane_axis": pa.array([one.plane_axis for one in found], pa.int8()),
+        "observed": pa.array([one.observed for one in found], pa.float64()),
+        "acquisition": pa.array(words, pa.string()),
+    }
 
 
 def _scan(row: dict[str, Any]) -> Scan:
@@ -149,8 +177,14 @@ def _scan(row: dict[str, Any]) -> Scan:
     }
     attributes = {k.removeprefix("attr."): v for k, v in row.items() if k.startswith("attr.")}
     measured = {k.removeprefix("got."): v for k, v in row.items() if k.startswith("got.")}
-    sources = tuple(row.get("plane_sources") or ())
-    return Scan(**plain, attributes=attributes, measured=measured, plane_sources=sources)
+    return Scan(**plain, attributes=attributes, measured=measured, provenance=_provenance(row))
+
+
+def _provenance(row: dict[str, Any]) -> Provenance | None:
+    if "plane_sources" not in row:
+        return None
+    sources, words = tuple(row["plane_sources"] or ()), json.loads(row["acquisition"])
+    return Provenance(sources, row["plane_axis"], row["observed"], words)
 
 
 def store_scan(
@@ -163,7 +197,7 @@ def store_scan(
     attributes: Attributes,
     flags: Sequence[str] = (),
     fold: str | None = None,
-    plane_sources: Sequence[str] = (),
+    provenance: Provenance | None = None,
 ) -> Scan:
     """Write a RAS+ volume to volumes/SCAN_ID.nii below a stage folder and return its row."""
     path = Path("volumes") / f"{scan_id}.nii"
@@ -182,7 +216,7 @@ def store_scan(
         fold=fold,
         flags=tuple(flags),
         attributes=attributes,
-        plane_sources=tuple(plane_sources),
+        provenance=provenance,
     )
 
 

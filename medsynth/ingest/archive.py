@@ -137,7 +137,7 @@ def _store(folder: Path, reading: Reading) -> Scan:
         modality=reading.modality,
         attributes={},
         flags=reading.flags,
-        plane_sources=reading.plane_sources,
+        provenance=reading.provenance,
     )
 
 

@@ -4,7 +4,8 @@ Native transfer syntaxes go the short way (length checked, one `frombuffer`); th
 pydicom's decoders. MONOCHROME1 is a matter of display: values stay as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,8 @@ from pydicom.uid import (
 
 from medsynth.core.errors import UnreadableScan
 from medsynth.core.geometry import STORED_DTYPES
-from medsynth.ingest.index import Header, open_dicom
+from medsynth.ingest.config import IngestConfig
+from medsynth.ingest.index import Frame, open_dicom
 
 _LOSSY = {
     "1.2.840.10008.1.2.4.50",
@@ -35,23 +37,35 @@ _LOSSY = {
 class Plane:
     """One decoded image: rescaled values (rows, columns) and what must be flagged."""
 
-    header: Header
+    frame: Frame
     values: Float[np.ndarray, "rows columns"] | Integer[np.ndarray, "rows columns"]
     flags: tuple[str, ...]
 
 
-def decode_plane(header: Header, max_bytes: int) -> Plane:
-    """Read and decode one image; raises UnreadableScan, or whatever a decoder raises."""
-    dataset = dcmread(open_dicom(header.file, max_bytes), force=True)
+Guard = Callable[[Frame], AbstractContextManager[None]]
+"""Given a frame: a context that counts whatever goes wrong inside, and goes on after it."""
+
+
+def decode_frames(frames: Sequence[Frame], config: IngestConfig, guard: Guard) -> list[Plane]:
+    """The planes that can be decoded; the others are left to `guard`, one by one."""
+    planes = []
+    for frame in frames:
+        with guard(frame):
+            planes.append(_decode(frame, config.max_bytes))
+    return planes
+
+
+def _decode(frame: Frame, max_bytes: int) -> Plane:
+    dataset = dcmread(open_dicom(frame.file, max_bytes), force=True)
     if "PixelData" not in dataset:
         raise UnreadableScan("not_an_image")
     if "ModalityLUTSequence" in dataset:
         raise UnreadableScan("unsupported_pixels")
     syntax = _transfer_syntax(dataset)
     stored = _native(dataset, syntax) if not syntax.is_encapsulated else _decoded(dataset, syntax)
-    if stored.shape != header.shape:
+    if stored.shape != frame.shape:
         raise UnreadableScan("decode_failed")
-    return Plane(header, _rescaled(dataset, _masked(dataset, stored)), _flags(dataset, syntax))
+    return Plane(frame, _rescaled(dataset, _masked(dataset, stored)), _flags(dataset, syntax))
 
 
 def _transfer_syntax(dataset: Dataset) -> UID:

@@ -24,9 +24,9 @@ def scan_id_of(keys: Keys, series: str, image: str) -> str:
     return keys.scan_id(series, image)
 
 
-def keyed_planes(keys: Keys, sop_instance_uids: Sequence[str]) -> tuple[str, ...]:
-    """Which SOP instance each plane came from: kept inside, never exported."""
-    return tuple(f"sop-{keys.digest('sop', uid)[:24]}" for uid in sop_instance_uids)
+def keyed_planes(keys: Keys, planes: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The SOP instances of each plane, joined by "+": kept inside, never exported."""
+    return tuple("+".join(f"sop-{keys.digest('sop', u)[:24]}" for u in plane) for plane in planes)
 
 
 @contextmanager

@@ -81,8 +81,11 @@ _READ = list(dict.fromkeys((*JOIN_TAGS, *_VOLUME_KEYS, *_GEOMETRY, *_KIND, *TAGS
 
 
 @dataclass(frozen=True)
-class Header:
-    """What ingest needs of one DICOM image; lengths in mm, coordinates in DICOM's LPS."""
+class Frame:
+    """What ingest needs of one plane of a DICOM file; mm, coordinates in DICOM's LPS.
+
+    `index` counts the planes of one file from 0: frames of a multi-frame image, tiles of a mosaic.
+    """
 
     file: InputFile
     modality: str
@@ -97,6 +100,7 @@ class Header:
     is_localizer: bool
     description: str
     identifying: frozenset[str]
+    index: int = 0
 
     @property
     def is_detector_plane(self) -> bool:
@@ -129,18 +133,18 @@ def _inflate(file: InputFile, max_bytes: int) -> BytesIO:
     return BytesIO(b"\0" * 128 + b"DICM" + stream.getvalue() + body)
 
 
-def read_header(file: InputFile, config: IngestConfig) -> Header:
-    """The header of one image; raises UnreadableScan with a reason code where it is none."""
+def read_frames(file: InputFile, config: IngestConfig) -> list[Frame]:
+    """The planes of one file; raises UnreadableScan with a reason code where it is no image."""
     source = open_dicom(file, config.max_bytes)
     dataset = dcmread(source, stop_before_pixels=True, force=True, specific_tags=list(_READ))
     _check_is_image(dataset)
     _check_size(dataset, config.max_bytes)
     if not _text(dataset, "PatientID"):
         raise UnreadableScan("no_subject")
-    header = _header(file, dataset)
-    if not header.is_detector_plane:
-        _check_geometry(header)
-    return header
+    frame = _frame(file, dataset)
+    if not frame.is_detector_plane:
+        _check_geometry(frame)
+    return [frame]
 
 
 def _check_is_image(dataset: Dataset) -> None:
@@ -173,12 +177,12 @@ def _check_size(dataset: Dataset, max_bytes: int) -> None:
         raise UnreadableScan("bad_element")
 
 
-def _header(file: InputFile, dataset: Dataset) -> Header:
+def _frame(file: InputFile, dataset: Dataset) -> Frame:
     spacing = _numbers(dataset, "PixelSpacing", 2)
     if spacing is None and _text(dataset, "Modality") in DETECTOR_MODALITIES:
         spacing = _numbers(dataset, "ImagerPixelSpacing", 2)
     step = _numbers(dataset, "SpacingBetweenSlices", 1) or _numbers(dataset, "SliceThickness", 1)
-    return Header(
+    return Frame(
         file=file,
         modality=_text(dataset, "Modality"),
         keys={tag: _text(dataset, tag) for tag in JOIN_TAGS},
@@ -195,10 +199,10 @@ def _header(file: InputFile, dataset: Dataset) -> Header:
     )
 
 
-def _check_geometry(header: Header) -> None:
-    if header.position is None or header.orientation is None or header.spacing is None:
+def _check_geometry(frame: Frame) -> None:
+    if frame.position is None or frame.orientation is None or frame.spacing is None:
         raise UnreadableScan("no_geometry")
-    axes = np.array(header.orientation).reshape(2, 3)
+    axes = np.array(frame.orientation).reshape(2, 3)
     if not np.allclose(axes @ axes.T, np.eye(2), atol=1e-2):
         raise UnreadableScan("no_geometry")
 

@@ -2,21 +2,23 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from medsynth.core.errors import UnreadableScan
 from medsynth.core.geometry import Volume
 from medsynth.core.keys import Keys
+from medsynth.core.manifest import Provenance
 from medsynth.core.stage import Progress
 from medsynth.ingest.attributes import Facts
 from medsynth.ingest.config import IngestConfig
-from medsynth.ingest.decode import Plane, decode_plane
+from medsynth.ingest.decode import Plane, decode_frames
 from medsynth.ingest.deidentify import keyed_planes, scan_id_of, subject_id_of
-from medsynth.ingest.index import Header, read_header
+from medsynth.ingest.index import Frame, read_frames
 from medsynth.ingest.nifti import read_nifti, read_picture
 from medsynth.ingest.quarantine import Quarantine
 from medsynth.ingest.source import Form, InputFile, form_of
-from medsynth.ingest.stack import Stack, group_headers, stack_planes
+from medsynth.ingest.stack import Stack, group_frames, stack_planes
 from medsynth.ingest.table import SUBJECT_COLUMNS, Row, Table
 
 Volumes = Callable[[InputFile, IngestConfig], tuple[Volume, tuple[str, ...]]]
@@ -36,7 +38,7 @@ class Reading:
     volume: Volume
     facts: Facts
     flags: tuple[str, ...]
-    plane_sources: tuple[str, ...] = ()
+    provenance: Provenance | None = None
     num_files: int = 1
 
 
@@ -53,19 +55,19 @@ class Reader:
 
     def readings(self, files: Sequence[InputFile]) -> Iterator[Reading]:
         """One volume after the other; only one is in memory at a time."""
-        headers: list[Header] = []
+        frames: list[Frame] = []
         others: list[tuple[InputFile, Form]] = []
         total = 2 * len(files)
         for number, file in enumerate(files):
             with self.quarantine.guard(file.name, "index", otherwise="bad_element"):
                 form = form_of(file)
                 if form == "dicom":
-                    headers += self._selected(read_header(file, self.config))
+                    frames += self._selected(read_frames(file, self.config))
                 else:
                     others.append((file, form))
             self.progress(number + 1, total)
-        done = total - len(headers) - len(others)
-        for group in group_headers(headers):
+        done = total - len(frames) - len(others)
+        for group in group_frames(frames):
             if reading := self._series(group):
                 yield reading
             done += len(group)
@@ -76,36 +78,39 @@ class Reader:
             done += 1
             self.progress(done, total)
 
-    def _selected(self, header: Header) -> list[Header]:
-        """The header, unless the configuration leaves its kind of series out."""
-        if reason := _unwanted(header, self.config):
+    def _selected(self, frames: Sequence[Frame]) -> list[Frame]:
+        """The planes of one file that the configuration does not leave out."""
+        reasons = {reason for frame in frames if (reason := _unwanted(frame, self.config))}
+        for reason in reasons:
             self.left_out[reason] = self.left_out.get(reason, 0) + 1
-            return []
-        return [header]
+        return [frame for frame in frames if not _unwanted(frame, self.config)]
 
-    def _series(self, group: Sequence[Header]) -> Reading | None:
-        planes = list(self._planes(group))
+    def _series(self, group: Sequence[Frame]) -> Reading | None:
+        planes = self._planes(group)
         if not planes:
             return None
         name, lost = group[0].keys["SeriesInstanceUID"], len(group) - len(planes)
-        with self.quarantine.guard(name, "stack", otherwise="decode_failed", count=len(planes)):
+        count = num_files([plane.frame for plane in planes])
+        with self.quarantine.guard(name, "stack", otherwise="decode_failed", count=count):
             return self._stacked(stack_planes(planes), lost)
         return None
 
-    def _planes(self, group: Sequence[Header]) -> Iterator[Plane]:
+    def _planes(self, group: Sequence[Frame]) -> list[Plane]:
         rows, columns = group[0].shape
         if len(group) * rows * columns * 4 > self.config.max_volume_bytes:
             uid = group[0].keys["SeriesInstanceUID"]
-            self.quarantine.add(uid, "stack", "too_large", len(group))
-            return
-        for header in group:
-            with self.quarantine.guard(header.file.name, "decode", otherwise="decode_failed"):
-                yield decode_plane(header, self.config.max_bytes)
+            self.quarantine.add(uid, "stack", "too_large", num_files(group))
+            return []
+        return decode_frames(group, self.config, self._guard)
+
+    def _guard(self, frame: Frame) -> AbstractContextManager[None]:
+        return self.quarantine.guard(frame.file.name, "decode", otherwise="decode_failed")
 
     def _stacked(self, stack: Stack, lost: int) -> Reading:
-        for header in stack.dropped:
-            self.quarantine.add(header.file.name, "stack", "duplicate")
+        for frame in stack.dropped:
+            self.quarantine.add(frame.file.name, "stack", "duplicate")
         first, uids = stack.used[0], [h.keys["SOPInstanceUID"] for h in stack.used]
+        sources = [[h.keys["SOPInstanceUID"] for h in plane] for plane in stack.planes]
         return Reading(
             name=first.file.name,
             scan_id=scan_id_of(self.keys, first.keys["SeriesInstanceUID"], min(uids)),
@@ -114,25 +119,30 @@ class Reader:
             volume=stack.volume,
             facts=self._facts(stack.used),
             flags=stack.flags + (("files_quarantined",) if lost else ()),
-            plane_sources=keyed_planes(self.keys, uids),
-            num_files=len(stack.used),
+            provenance=Provenance(
+                keyed_planes(self.keys, sources),
+                stack.plane_axis,
+                stack.observed,
+                stack.acquisition,
+            ),
+            num_files=num_files(stack.used),
         )
 
-    def _facts(self, headers: Sequence[Header]) -> Facts:
-        identifying = frozenset[str]().union(*(header.identifying for header in headers))
-        return Facts([header.tags for header in headers], self._rows(headers), identifying)
+    def _facts(self, frames: Sequence[Frame]) -> Facts:
+        identifying = frozenset[str]().union(*(frame.identifying for frame in frames))
+        return Facts([frame.tags for frame in frames], self._rows(frames), identifying)
 
-    def _rows(self, headers: Sequence[Header]) -> list[Row]:
+    def _rows(self, frames: Sequence[Frame]) -> list[Row]:
         """The table's rows about these images, each once."""
         if self.table is None:
             return []
-        found = [row for h in headers for row in self.table.rows_of(self._join_keys(h))]
+        found = [row for h in frames for row in self.table.rows_of(self._join_keys(h))]
         return list({id(row): row for row in found}.values())
 
-    def _join_keys(self, header: Header) -> Mapping[str, str]:
-        patient = header.keys["PatientID"]
+    def _join_keys(self, frame: Frame) -> Mapping[str, str]:
+        patient = frame.keys["PatientID"]
         subject = dict.fromkeys(("subject_id", "patient_id", "participant_id"), patient)
-        return {**subject, **header.keys, "image": self._image(header.file)}
+        return {**subject, **frame.keys, "image": self._image(frame.file)}
 
     def _image(self, file: InputFile) -> str:
         """The file as the table's `image` column spells it."""
@@ -175,6 +185,11 @@ class Reader:
         return True
 
 
+def num_files(frames: Sequence[Frame]) -> int:
+    """How many files these planes come from."""
+    return len({frame.file.name for frame in frames})
+
+
 def subject_in(name: str) -> str:
     """The subject in a file's name as BIDS writes it ("sub-01"); empty where there is none."""
     match = _BIDS_SUBJECT.search(name)
@@ -186,13 +201,13 @@ def is_derived(name: str) -> bool:
     return name.split("/")[0] in _BIDS_DERIVED
 
 
-def _unwanted(header: Header, config: IngestConfig) -> str:
+def _unwanted(frame: Frame, config: IngestConfig) -> str:
     """Why the configuration leaves an image out; empty where it is wanted."""
-    if header.is_localizer and not config.localizers:
+    if frame.is_localizer and not config.localizers:
         return "localizer"
-    if min(header.shape) < config.min_matrix:
+    if min(frame.shape) < config.min_matrix:
         return "small_matrix"
-    if not re.search(config.series_description, header.description, re.IGNORECASE):
+    if not re.search(config.series_description, frame.description, re.IGNORECASE):
         return "series_description"
     return ""
 

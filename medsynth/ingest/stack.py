@@ -4,16 +4,18 @@ The affine comes from positions alone, so a tilted or drifting stack becomes a s
 Tolerances are those that pass the 45 cases of reference/ingest.md, section 5.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
+from nibabel.orientations import io_orientation
 
 from medsynth.core.errors import UnreadableScan
 from medsynth.core.geometry import Geometry, Volume, to_ras
 from medsynth.ingest.decode import Plane, narrowed
-from medsynth.ingest.index import Header
+from medsynth.ingest.index import Frame
 
 SAME_ORIENTATION = 1e-3  # largest difference of a direction cosine within one volume
 SAME_POSITION = 1e-3  # mm along the normal
@@ -24,37 +26,53 @@ _MOST_PLANES_PER_IMAGE = 8  # a gap that would need more is not filled
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """A volume in RAS+, its flags, the images it is made of in order, and those it did not need."""
+    """A volume in RAS+, its flags, and where each plane came from.
+
+    `planes` holds, plane by plane along the RAS+ axis `plane_axis`, the frame a plane is, or the
+    two that it was interpolated between; `dropped` are duplicates that were not needed.
+    """
 
     volume: Volume
     flags: tuple[str, ...]
-    used: tuple[Header, ...]
-    dropped: tuple[Header, ...] = ()
+    planes: tuple[tuple[Frame, ...], ...]
+    plane_axis: int
+    dropped: tuple[Frame, ...] = ()
+    acquisition: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def used(self) -> tuple[Frame, ...]:
+        """The frames of the volume, each once."""
+        return tuple({id(frame): frame for plane in self.planes for frame in plane}.values())
+
+    @property
+    def observed(self) -> float:
+        """Share of the planes that were seen and not interpolated."""
+        return sum(len(plane) == 1 for plane in self.planes) / len(self.planes)
 
 
-def group_headers(headers: Sequence[Header]) -> list[list[Header]]:
+def group_frames(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Headers that belong to one volume each, in order of their first file."""
-    groups: dict[tuple[object, ...], list[list[Header]]] = {}
-    for header in headers:
-        candidates = groups.setdefault(_key(header), [])
+    groups: dict[tuple[object, ...], list[list[Frame]]] = {}
+    for frame in frames:
+        candidates = groups.setdefault(_key(frame), [])
         for group in candidates:
-            if _same_orientation(group[0], header):
-                group.append(header)
+            if _same_orientation(group[0], frame):
+                group.append(frame)
                 break
         else:
-            candidates.append([header])
+            candidates.append([frame])
     return [group for candidates in groups.values() for group in candidates]
 
 
-def _key(header: Header) -> tuple[object, ...]:
-    series = (header.keys["PatientID"], header.keys["SeriesInstanceUID"], header.modality)
-    if header.is_detector_plane:
-        return (*series, header.keys["SOPInstanceUID"])
-    spacing = tuple(round(mm, 4) for mm in header.spacing or ())
-    return (*series, header.shape, spacing, header.volume_key)
+def _key(frame: Frame) -> tuple[object, ...]:
+    series = (frame.keys["PatientID"], frame.keys["SeriesInstanceUID"], frame.modality)
+    if frame.is_detector_plane:
+        return (*series, frame.keys["SOPInstanceUID"])
+    spacing = tuple(round(mm, 4) for mm in frame.spacing or ())
+    return (*series, frame.shape, spacing, frame.volume_key)
 
 
-def _same_orientation(one: Header, other: Header) -> bool:
+def _same_orientation(one: Frame, other: Frame) -> bool:
     if one.orientation is None or other.orientation is None:
         return one.orientation is other.orientation
     return bool(np.allclose(one.orientation, other.orientation, rtol=0, atol=SAME_ORIENTATION))
@@ -62,17 +80,17 @@ def _same_orientation(one: Header, other: Header) -> bool:
 
 def stack_planes(planes: Sequence[Plane]) -> Stack:
     """One volume of the decoded planes of one group; raises UnreadableScan where they conflict."""
-    if planes[0].header.is_detector_plane:
+    if planes[0].frame.is_detector_plane:
         return _detector_plane(planes)
     kept, dropped = _without_duplicates(planes)
-    origins = np.array([plane.header.position for plane in kept])
-    step, fill, flags = _steps(kept[0].header, origins)
+    origins = np.array([plane.frame.position for plane in kept])
+    step, fill, flags = _steps(kept[0].frame, origins)
     values = _filled([plane.values for plane in kept], fill)
     flags += tuple(flag for plane in kept for flag in plane.flags)
     flags += ("duplicates_dropped",) if dropped else ()
-    volume = to_ras(_volume(values, _affine(kept[0].header, origins[0], step)))
-    used = tuple(plane.header for plane in kept)
-    return Stack(volume, tuple(sorted(set(flags))), used, dropped)
+    raw = _volume(values, _affine(kept[0].frame, origins[0], step))
+    sources, axis = _placed(_sources([plane.frame for plane in kept], fill), raw.geometry.affine)
+    return Stack(to_ras(raw), tuple(sorted(set(flags))), sources, axis, dropped)
 
 
 def _detector_plane(planes: Sequence[Plane]) -> Stack:
@@ -80,34 +98,34 @@ def _detector_plane(planes: Sequence[Plane]) -> Stack:
     first, *others = planes
     if any(not np.array_equal(first.values, other.values) for other in others):
         raise UnreadableScan("duplicate_conflict")
-    rows, columns = first.header.spacing or (1.0, 1.0)
+    rows, columns = first.frame.spacing or (1.0, 1.0)
     flags = {"detector_plane", *first.flags}
-    flags |= set() if first.header.spacing else {"spacing_assumed"}
+    flags |= set() if first.frame.spacing else {"spacing_assumed"}
     affine = np.diag([-columns, -rows, 1.0, 1.0])
     volume = to_ras(_volume([first.values], affine))
-    dropped = tuple(other.header for other in others)
-    return Stack(volume, tuple(sorted(flags)), (first.header,), dropped)
+    dropped = tuple(other.frame for other in others)
+    return Stack(volume, tuple(sorted(flags)), ((first.frame,),), 2, dropped)
 
 
-def _normal(header: Header) -> Float[np.ndarray, "3"]:
-    axes = np.array(header.orientation).reshape(2, 3)
+def _normal(frame: Frame) -> Float[np.ndarray, "3"]:
+    axes = np.array(frame.orientation).reshape(2, 3)
     normal = np.cross(axes[0], axes[1])
     return np.asarray(normal / np.linalg.norm(normal))
 
 
-def _without_duplicates(planes: Sequence[Plane]) -> tuple[list[Plane], tuple[Header, ...]]:
+def _without_duplicates(planes: Sequence[Plane]) -> tuple[list[Plane], tuple[Frame, ...]]:
     """Planes in order along the normal; identical ones at one place are kept once."""
-    normal = _normal(planes[0].header)
-    ordered = sorted(planes, key=lambda plane: float(np.dot(plane.header.position or (), normal)))
+    normal = _normal(planes[0].frame)
+    ordered = sorted(planes, key=lambda plane: float(np.dot(plane.frame.position or (), normal)))
     kept, dropped = ordered[:1], []
     for plane in ordered[1:]:
-        offset = np.subtract(plane.header.position or (), kept[-1].header.position or ())
+        offset = np.subtract(plane.frame.position or (), kept[-1].frame.position or ())
         if float(offset @ normal) >= SAME_POSITION:
             kept.append(plane)
         elif np.abs(offset).max() > SAME_PLACE or not np.array_equal(plane.values, kept[-1].values):
             raise UnreadableScan("duplicate_conflict")
         else:
-            dropped.append(plane.header)
+            dropped.append(plane.frame)
     return kept, tuple(dropped)
 
 
@@ -115,13 +133,13 @@ Fill = tuple[Int[np.ndarray, " grid"], Float[np.ndarray, " grid"]] | None
 
 
 def _steps(
-    header: Header, origins: Float[np.ndarray, "planes 3"]
+    frame: Frame, origins: Float[np.ndarray, "planes 3"]
 ) -> tuple[Float[np.ndarray, "3"], Fill, tuple[str, ...]]:
     """(step in mm, how to fill gaps, flags) of ordered plane origins."""
-    normal = _normal(header)
+    normal = _normal(frame)
     if len(origins) == 1:
-        assumed = () if header.thickness else ("spacing_assumed",)
-        return normal * (header.thickness or 1.0), None, ("single_slice", *assumed)
+        assumed = () if frame.thickness else ("spacing_assumed",)
+        return normal * (frame.thickness or 1.0), None, ("single_slice", *assumed)
     along = (origins - origins[0]) @ normal
     _check_line(along, origins)
     gaps = np.diff(along)
@@ -182,11 +200,29 @@ def _filled(
     return planes
 
 
+def _sources(frames: Sequence[Frame], fill: Fill) -> list[tuple[Frame, ...]]:
+    """The frames that each plane of the grid is made of."""
+    if fill is None:
+        return [(frame,) for frame in frames]
+    return [
+        (frames[at + int(weight)],) if weight in (0, 1) else (frames[at], frames[at + 1])
+        for at, weight in zip(*fill, strict=True)
+    ]
+
+
+def _placed(
+    sources: list[tuple[Frame, ...]], affine: Float[np.ndarray, "4 4"]
+) -> tuple[tuple[tuple[Frame, ...], ...], int]:
+    """(sources in RAS+ order, the RAS+ axis along which the planes lie)."""
+    axis, sign = io_orientation(affine)[2]
+    return tuple(sources if sign > 0 else reversed(sources)), int(axis)
+
+
 def _affine(
-    header: Header, origin: Float[np.ndarray, "3"], step: Float[np.ndarray, "3"]
+    frame: Frame, origin: Float[np.ndarray, "3"], step: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, "4 4"]:
     """From (column, row, plane) to RAS+ mm; DICOM's first spacing is the distance between rows."""
-    axes, (rows, columns) = np.array(header.orientation).reshape(2, 3), header.spacing or (1.0, 1.0)
+    axes, (rows, columns) = np.array(frame.orientation).reshape(2, 3), frame.spacing or (1.0, 1.0)
     lps = np.eye(4)
     lps[:3] = np.column_stack([axes[0] * columns, axes[1] * rows, step, origin])
     return LPS_TO_RAS @ lps

@@ -44,7 +44,7 @@ def export_bids(
         (root / path.parent).mkdir(parents=True)
         write_compressed(root / path, load_scan(source, scan))
         _write_json((root / path).with_suffix("").with_suffix(".json"), _sidecar(scan, config))
-        leaving = replace(scan, path=f"{FOLDER}/{path}", fold=None, flags=(), plane_sources=())
+        leaving = replace(scan, path=f"{FOLDER}/{path}", fold=None, flags=(), provenance=None)
         exported.append(leaving)
     _write_json(root / "dataset_description.json", _description(config, model))
     _write_participants(root, labels, manifest)

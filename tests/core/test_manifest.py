@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from medsynth.core.geometry import Geometry, Volume
-from medsynth.core.manifest import Manifest, Scan, load_arrays, load_scan, store_scan
+from medsynth.core.manifest import Manifest, Provenance, Scan, load_arrays, load_scan, store_scan
 from medsynth.core.schema import Attribute, AttributeSchema
 
 SCHEMA = AttributeSchema((Attribute("age", "continuous"), Attribute("sex", "category")))
@@ -32,7 +32,10 @@ def manifest(tmp_path: Path) -> Manifest:
 
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path, manifest: Manifest) -> None:
-    scans = [replace(s, flags=("lossy",), plane_sources=("a",)) for s in manifest]
+    scans = [
+        replace(s, flags=("lossy",), provenance=Provenance(("a",), 2, 0.5, {"EchoTime": 4.5}))
+        for s in manifest
+    ]
     manifest.keep(scans).write(tmp_path)
     assert Manifest.read(tmp_path) == manifest.keep(scans)
 

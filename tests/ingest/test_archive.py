@@ -158,7 +158,7 @@ def test_every_mutated_file_is_a_scan_or_counted(kit, tmp_path, rng, form):
         min_matrix=1, localizers=True, max_bytes=1 << 24, max_volume_bytes=1 << 24
     )
     made = ingest(folder, tmp_path / "out", DEMO_KEYS, config)
-    planes = sum(max(len(scan.plane_sources), 1) for scan in Manifest.read(made.path))
+    planes = sum(max(len(scan.provenance.plane_sources), 1) for scan in Manifest.read(made.path))
     assert planes + sum(read_quarantine(made.path).values()) == 300
 
 

@@ -5,6 +5,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 
+from medsynth.core.keys import DEMO_KEYS
+
 TOLERANCE = 1.2  # of the judge in reference/ingest.md
 
 
@@ -211,3 +213,18 @@ def test_implicit_syntax_and_junk_above_the_stored_bits_are_read(kit, read, tmp_
         kit.save(plane, tmp_path / "in" / str(number), ImplicitVRLittleEndian)
     _, volume = only(read, tmp_path / "in")
     assert kit.worst_error(volume) <= TOLERANCE
+
+
+def test_every_plane_knows_the_instances_it_came_from(kit, read, tmp_path):
+    planes = kit.series(step=(-2, 0, 0), orientation=(0, 1, 0, 0, 0, -1))
+    del planes[3]
+    for path, plane in zip("abcdefg", planes, strict=True):
+        kit.save(plane, tmp_path / "in" / path)
+    _, [(scan, volume)] = read(tmp_path / "in")
+    wanted = [f"sop-{DEMO_KEYS.digest('sop', p.SOPInstanceUID)[:24]}" for p in planes]
+    wanted.insert(3, f"{wanted[2]}+{wanted[3]}")
+    found = scan.provenance
+    assert found.plane_axis == 0
+    assert volume.array.shape[1] == len(found.plane_sources) == 8
+    assert list(found.plane_sources) == wanted
+    assert found.observed == pytest.approx(7 / 8)
