@@ -20,7 +20,8 @@ from medsynth.ingest.attributes import Facts
 from medsynth.ingest.config import IngestConfig
 from medsynth.ingest.deidentify import hushed
 from medsynth.ingest.quarantine import Quarantine
-from medsynth.ingest.readings import Reader, Reading, listed_files
+from medsynth.ingest.reading import Context, Reading
+from medsynth.ingest.readings import Reader, listed_files
 from medsynth.ingest.schema import (
     Field,
     attributes_of,
@@ -85,7 +86,8 @@ class _Work:
         (folder / "volumes").mkdir()
         quarantine = Quarantine(self.keys)
         with hushed():
-            reader = Reader(self.keys, self.config, self.table, quarantine, self.progress)
+            context = Context(self.keys, self.config, self.table)
+            reader = Reader(context, quarantine, self.progress)
             read = _store_all(folder, reader, self._wanted(quarantine))
         columns = self.table.columns if self.table else ()
         facts = [facts for _, facts in read]

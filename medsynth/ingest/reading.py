@@ -1,0 +1,51 @@
+"""A reading: one volume with whose it is and what is known of it; and what reading needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medsynth.core.geometry import Volume
+from medsynth.core.keys import Keys
+from medsynth.core.manifest import Provenance
+from medsynth.ingest.attributes import Facts
+from medsynth.ingest.config import IngestConfig
+from medsynth.ingest.index import Frame
+from medsynth.ingest.source import InputFile
+from medsynth.ingest.table import Table
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One volume, our names for it and its subject, and the raw facts about it.
+
+    `name` (a relative path) is only ever kept as a keyed id; `num_files` went into the volume.
+    """
+
+    name: str
+    scan_id: str
+    subject_id: str
+    modality: str
+    volume: Volume
+    facts: Facts
+    flags: tuple[str, ...]
+    provenance: Provenance | None = None
+    num_files: int = 1
+
+
+@dataclass(frozen=True)
+class Context:
+    """What reading needs besides the files; it can be pickled and sent to another process."""
+
+    keys: Keys
+    config: IngestConfig
+    table: Table | None = None
+
+    def image_name(self, file: InputFile) -> str:
+        """The file as the table's `image` column spells it."""
+        if self.table is None or not file.path.is_relative_to(self.table.folder):
+            return ""
+        return file.path.relative_to(self.table.folder).as_posix()
+
+
+def num_files(frames: Sequence[Frame]) -> int:
+    """How many files these planes come from."""
+    return len({frame.file.name for frame in frames})

@@ -1,0 +1,88 @@
+"""Readings of DICOM: the planes of one volume, decoded and stacked, with what is known of them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from medsynth.core.manifest import Provenance
+from medsynth.ingest.attributes import Facts
+from medsynth.ingest.config import IngestConfig
+from medsynth.ingest.decode import decode_frames
+from medsynth.ingest.deidentify import keyed_planes, scan_id_of, subject_id_of
+from medsynth.ingest.index import Frame
+from medsynth.ingest.quarantine import Quarantine
+from medsynth.ingest.reading import Context, Reading, num_files
+from medsynth.ingest.stack import Stack, stack_planes
+from medsynth.ingest.table import Row
+
+
+def unwanted(frame: Frame, config: IngestConfig) -> str:
+    """Why the configuration leaves a plane out; empty where it is wanted."""
+    if frame.is_localizer and not config.localizers:
+        return "localizer"
+    if min(frame.shape) < config.min_matrix:
+        return "small_matrix"
+    if not re.search(config.series_description, frame.description, re.IGNORECASE):
+        return "series_description"
+    return ""
+
+
+def read_series(group: Sequence[Frame], context: Context, quarantine: Quarantine) -> Reading | None:
+    """The volume of one group of planes; what cannot be decoded or stacked is quarantined."""
+    name = group[0].keys["SeriesInstanceUID"]
+    rows, columns = group[0].shape
+    if len(group) * rows * columns * 4 > context.config.max_volume_bytes:
+        quarantine.add(name, "stack", "too_large", num_files(group))
+        return None
+
+    def guard(frame: Frame) -> AbstractContextManager[None]:
+        return quarantine.guard(frame.file.name, "decode", otherwise="decode_failed")
+
+    planes = decode_frames(group, context.config, guard)
+    if not planes:
+        return None
+    count = num_files([plane.frame for plane in planes])
+    with quarantine.guard(name, "stack", otherwise="decode_failed", count=count):
+        stack = stack_planes(planes)
+        for frame in stack.dropped:
+            quarantine.add(frame.file.name, "stack", "duplicate")
+        return _reading(stack, context, lost=len(group) - len(planes))
+    return None
+
+
+def _reading(stack: Stack, context: Context, lost: int) -> Reading:
+    first = stack.used[0]
+    uids = [[frame.keys["SOPInstanceUID"] for frame in plane] for plane in stack.planes]
+    first_uid = min(uid for plane in uids for uid in plane)
+    return Reading(
+        name=first.file.name,
+        scan_id=scan_id_of(context.keys, first.keys["SeriesInstanceUID"], first_uid),
+        subject_id=subject_id_of(context.keys, first.keys["PatientID"]),
+        modality=first.modality,
+        volume=stack.volume,
+        facts=_facts(stack.used, context),
+        flags=stack.flags + (("files_quarantined",) if lost else ()),
+        provenance=Provenance(
+            keyed_planes(context.keys, uids), stack.plane_axis, stack.observed, stack.acquisition
+        ),
+        num_files=num_files(stack.used),
+    )
+
+
+def _facts(frames: Sequence[Frame], context: Context) -> Facts:
+    identifying = frozenset[str]().union(*(frame.identifying for frame in frames))
+    return Facts([frame.tags for frame in frames], _rows(frames, context), identifying)
+
+
+def _rows(frames: Sequence[Frame], context: Context) -> list[Row]:
+    """The table's rows about these images, each once."""
+    if context.table is None:
+        return []
+    found = [row for f in frames for row in context.table.rows_of(_join_keys(f, context))]
+    return list({id(row): row for row in found}.values())
+
+
+def _join_keys(frame: Frame, context: Context) -> Mapping[str, str]:
+    patient = frame.keys["PatientID"]
+    subject = dict.fromkeys(("subject_id", "patient_id", "participant_id"), patient)
+    return {**subject, **frame.keys, "image": context.image_name(frame.file)}
