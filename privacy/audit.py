@@ -70,6 +70,8 @@ def audit(
             f"the policy {policy.name} needs keys of your own, got the published demo keys: "
             "run `medsynth keys init`"
         )
+    if vault is not None:
+        vaults.sweep(vault)
     manifest = Manifest.read(cohort.path)
     _check(manifest, real)
     case = _Case(cohort, manifest, real, keys, policy, model_digest, folds_digest, vault)

@@ -13,7 +13,7 @@ from medsynth.core.stage import open_stage
 from privacy.audit import audit
 from privacy.folds import RealFolds
 from privacy.policy import read_policy
-from privacy.vault import unlock
+from privacy.vault import Rejected, expiry, lock, unlock
 from privacy.verdict import recompute
 
 FOLDS = {"train": 70, "control": 40, "calibration": 30}
@@ -47,9 +47,14 @@ def run(prepared, policy, phantoms, soften, store):
 
 @pytest.fixture(scope="module")
 def fresh(run, phantoms, tmp_path_factory):
-    """The audit of a cohort of fresh phantoms with one copy among them, and its folder."""
+    """The audit of a cohort of fresh phantoms with one copy among them, and its folder.
+
+    An old file lies in the vault, locked by a key that nobody has anymore.
+    """
     out = tmp_path_factory.mktemp("fresh")
     volumes = np.concatenate([phantoms(59, seed=50), phantoms(140, seed=1)[:1]])
+    old = Rejected(("syn-old",), ("smallest",), volumes[:1], expiry(-1))
+    lock(out / "vault", old, dataclasses.replace(DEMO_KEYS, vault=bytes(32)))
     return run(out, volumes, vault=out / "vault"), out
 
 
@@ -80,7 +85,7 @@ def test_the_blinded_and_the_emptied_screen_lose_their_power(fresh):
     assert checks["emptied_index"]["estimate"] == 0
 
 
-def test_the_copy_is_replaced_and_locked_away(fresh, phantoms):
+def test_the_copy_is_locked_away_and_what_expired_is_gone(fresh, phantoms):
     found, out = fresh
     copy = phantoms(140, seed=1)[0]
     accepted = Manifest.read(found.accepted.path)

@@ -39,10 +39,26 @@ def test_a_changed_byte_is_noticed(tmp_path, rejected):
         unlock(path, DEMO_KEYS)
 
 
+def test_the_expiry_cannot_be_put_off(tmp_path, rejected):
+    path = lock(tmp_path, rejected, DEMO_KEYS)
+    assert unlock(path, DEMO_KEYS).expires == rejected.expires
+    data = bytearray(path.read_bytes())
+    data[20] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(MedsynthError, match="does not open"):
+        unlock(path, DEMO_KEYS)
+
+
+def test_what_another_key_locked_is_swept_too(tmp_path, rejected):
+    other = dataclasses.replace(DEMO_KEYS, vault=bytes(32))
+    lock(tmp_path, dataclasses.replace(rejected, expires=expiry(-1)), other)
+    assert sweep(tmp_path) == 1
+
+
 def test_only_what_has_expired_is_swept(tmp_path, rejected):
     path = lock(tmp_path, rejected, DEMO_KEYS)
-    assert sweep(tmp_path, DEMO_KEYS) == 0
-    assert sweep(tmp_path, DEMO_KEYS, rejected.expires + timedelta(days=1)) == 1
+    assert sweep(tmp_path) == 0
+    assert sweep(tmp_path, rejected.expires + timedelta(days=1)) == 1
     assert not path.exists()
 
 
