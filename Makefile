@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check format lint types lock clean
+.PHONY: setup demo test check format lint types lock peers clean
 
 setup: $(READY)
 
@@ -40,5 +40,9 @@ lock:
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | grep -v -e '^torch==' -e '^uv==' > $(VENV)/pins.txt
 	$(BIN)/uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate $(VENV)/pins.txt -o requirements.lock
 
+# What benchmarks set us beside, apart from what we run on: PYTHONPATH=.peers finds it.
+peers: setup
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target .peers --no-deps -r benchmarks/peers.txt
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) .peers demo
