@@ -8,6 +8,9 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+
+from pydicom.dataset import Dataset
 
 from medsynth.core.keys import Keys
 
@@ -27,6 +30,18 @@ def scan_id_of(keys: Keys, series: str, image: str) -> str:
 def keyed_planes(keys: Keys, planes: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """The SOP instances of each plane, joined by "+": kept inside, never exported."""
     return tuple("+".join(f"sop-{keys.digest('sop', u)[:24]}" for u in plane) for plane in planes)
+
+
+def image_path_of(keys: Keys, dataset: Dataset) -> Path:
+    """Where a rewritten image lies: subject, study, series and instance, each by its keyed name."""
+    subject = subject_id_of(keys, str(dataset.PatientID).strip())
+    levels = (
+        ("study", "StudyInstanceUID"),
+        ("series", "SeriesInstanceUID"),
+        ("image", "SOPInstanceUID"),
+    )
+    names = [f"{level}-{keys.digest(level, str(dataset[tag].value))[:16]}" for level, tag in levels]
+    return Path(subject, *names).with_suffix(".dcm")
 
 
 @contextmanager
