@@ -15,7 +15,9 @@ from medsynth.core.stage import Progress as Report
 
 WORDS = {
     "archive": "writing a phantom archive",
+    "spool": "fetching series from the archive",
     "manifest": "reading and de-identifying scans",
+    "deidentified": "rewriting DICOM without identifiers",
     "prepared": "bringing scans onto one grid",
     "checkpoint": "learning from scans",
     "cohort": "drawing synthetic scans",

@@ -1,23 +1,30 @@
 """What an operator asks of a flow."""
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from flows.home import Home
+from medsynth.ingest.pacs.address import is_address, parse_address
 
 
 class Job(BaseModel):
     """What an operator asks for: the roots and the config, all that Prefect stores of a run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What was given wrongly may hold a secret: an error must not repeat it.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     out: Path
     """Parent of every stage folder."""
     config: Path | None = None
     """TOML with what changes from the defaults."""
     source: Path | None = None
-    """Folder of scans."""
+    """Folder of scans; an address given here goes to `archive`."""
+    archive: str | None = None
+    """Address of a PACS in place of a folder; never with a secret in it."""
+    retry_dead: bool = False
+    """Whether series that an archive failed to give are asked for again."""
     attributes: Path | None = None
     """Table of attributes."""
     home: Path | None = None
@@ -29,7 +36,19 @@ class Job(BaseModel):
     formats: tuple[str, ...] | None = None
     """Formats of the release in place of the config's."""
 
-    @field_validator("config", "source", "attributes", "home", mode="before")
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_addresses(cls, fields: Any) -> Any:
+        """A source may be an address; raises UsageProblem where it holds a secret."""
+        if not isinstance(fields, dict):
+            return fields
+        given = fields.get("archive") or fields.get("source")
+        if not isinstance(given, str) or not is_address(given):
+            return fields
+        parse_address(given)
+        return {**fields, "source": None, "archive": given}
+
+    @field_validator("config", "source", "archive", "attributes", "home", mode="before")
     @classmethod
     def _not_given(cls, value: object) -> object:
         """Deployments write what they do not set as an empty text."""

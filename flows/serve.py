@@ -13,6 +13,7 @@ from prefect.flows import EntrypointType, load_flow_from_entrypoint
 from flows.home import has_prefect_server, place_variables
 from flows.job import Job
 from medsynth.core.errors import UsageProblem
+from medsynth.ingest.pacs.address import is_address
 
 PREFECT_FILE = Path(__file__).parents[1] / "prefect.yaml"
 
@@ -28,7 +29,7 @@ def read_deployments(path: Path = PREFECT_FILE) -> list[dict[str, Any]]:
 
 
 def build_deployment(
-    fields: Mapping[str, Any], roots: Mapping[str, Path | None], every_s: float | None
+    fields: Mapping[str, Any], roots: Mapping[str, Path | str | None], every_s: float | None
 ) -> RunnerDeployment:
     """One deployment; `roots` replace what prefect.yaml says, `every_s` its schedule."""
     module, _, function = str(fields["entrypoint"]).partition(":")
@@ -56,16 +57,17 @@ def _schedule(fields: Mapping[str, Any], every_s: float | None) -> Any:
 
 def _job(fields: Mapping[str, Any]) -> Job:
     """The job of a deployment, its roots absolute; raises UsageProblem where one is not given."""
-    paths = {k: Path(v).absolute() for k, v in fields.items() if v}
+    given = {k: str(v) for k, v in fields.items() if v}
+    paths = {k: v if is_address(v) else Path(v).absolute() for k, v in given.items()}
     for name in ("source", "out"):
         if name not in paths:
             raise UsageProblem(
                 f"serve needs --{name}, or MEDSYNTH_{name.upper()} in the environment"
             )
-    return Job(**paths)
+    return Job.model_validate(paths)
 
 
-def serve_deployments(roots: Mapping[str, Path | None], every_s: float | None) -> None:
+def serve_deployments(roots: Mapping[str, Path | str | None], every_s: float | None) -> None:
     """Serve every deployment, one run at a time, until interrupted."""
     if not has_prefect_server():
         raise UsageProblem(

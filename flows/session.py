@@ -67,6 +67,7 @@ class Session:
     home: Home
     run: Run
     stages: list[Artifact] = field(default_factory=list)
+    retrieved: Mapping[str, Any] | None = None
 
     @property
     def out(self) -> Path:
@@ -75,7 +76,7 @@ class Session:
 
     def outcome(self, report: Path | None = None) -> Outcome:
         """What this flow did so far."""
-        return Outcome(tuple(self.stages), report, self.home.tracking_uri)
+        return Outcome(tuple(self.stages), report, self.home.tracking_uri, self.retrieved)
 
     @cached_property
     def keys(self) -> Keys:

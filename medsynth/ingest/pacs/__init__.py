@@ -1,0 +1,1 @@
+"""PACS: instances of an archive come into a private spool, each exactly once; ingest reads that."""
