@@ -1,36 +1,26 @@
-"""Pixels of one DICOM image as numbers: decoded, masked to the bits stored, rescaled.
+"""Pixels of the planes of one volume as numbers: read, masked to the bits stored, rescaled.
 
-Native transfer syntaxes go the short way (length checked, one `frombuffer`); the others through
-pydicom's decoders. MONOCHROME1 is a matter of display: values stay as they are.
+All planes lie one after the other in one array that was allocated once. Whole numbers stay whole
+where 16 bits hold them. MONOCHROME1 is a matter of display, and a padding value is a value:
+values stay as they are.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
-from pydicom import dcmread
-from pydicom.dataset import Dataset
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import (
-    UID,
-    ExplicitVRBigEndian,
-    ImplicitVRLittleEndian,
-    JPEGLSNearLossless,
-)
 
 from medsynth.core.errors import UnreadableScan
 from medsynth.core.geometry import STORED_DTYPES
 from medsynth.ingest.config import IngestConfig
-from medsynth.ingest.index import Frame, open_dicom
+from medsynth.ingest.frame import Frame
+from medsynth.ingest.images import container_of, read_images
 
-_LOSSY = {
-    "1.2.840.10008.1.2.4.50",
-    "1.2.840.10008.1.2.4.51",
-    "1.2.840.10008.1.2.4.91",
-    JPEGLSNearLossless,
-}
+_EXACT = 1 << 24  # whole numbers up to here are exact in float32
+Range = tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,108 +37,137 @@ Guard = Callable[[Frame], AbstractContextManager[None]]
 
 
 def decode_frames(frames: Sequence[Frame], config: IngestConfig, guard: Guard) -> list[Plane]:
-    """The planes that can be decoded; the others are left to `guard`, one by one."""
-    planes = []
-    for frame in frames:
-        with guard(frame):
-            planes.append(_decode(frame, config.max_bytes))
-    return planes
+    """The planes that can be decoded, in the order given; a file that cannot is left to `guard`."""
+    block: Shaped[np.ndarray, "planes rows columns"] = np.empty(
+        (len(frames), *frames[0].shape), _container(frames)
+    )
+    ranges: dict[int, Range] = {}
+    flags: dict[int, tuple[str, ...]] = {}
+    for places in _by_file(frames):
+        with guard(frames[places[0]]):
+            read = _read_file([frames[at] for at in places], places, block, config)
+            for at, (spread, told) in zip(places, read, strict=True):
+                ranges[at], flags[at] = spread, told
+    kept = sorted(ranges)
+    if not kept:
+        return []
+    block = block if len(kept) == len(frames) else block[kept]
+    used = [frames[at] for at in kept]
+    values, rounded = _rescaled(block, used, [ranges[at] for at in kept])
+    return [
+        Plane(frame, values[n], (*frame.pixels.flags, *frame.flags, *flags[kept[n]], *rounded))
+        for n, frame in enumerate(used)
+    ]
 
 
-def _decode(frame: Frame, max_bytes: int) -> Plane:
-    dataset = dcmread(open_dicom(frame.file, max_bytes), force=True)
-    if "PixelData" not in dataset:
-        raise UnreadableScan("not_an_image")
-    if "ModalityLUTSequence" in dataset:
-        raise UnreadableScan("unsupported_pixels")
-    syntax = _transfer_syntax(dataset)
-    stored = _native(dataset, syntax) if not syntax.is_encapsulated else _decoded(dataset, syntax)
-    if stored.shape != frame.shape:
-        raise UnreadableScan("decode_failed")
-    return Plane(frame, _rescaled(dataset, _masked(dataset, stored)), _flags(dataset, syntax))
+def _container(frames: Sequence[Frame]) -> np.dtype[Any]:
+    """One type that holds the stored values of all frames."""
+    kinds = {container_of(pixels) for pixels in {frame.pixels for frame in frames}}
+    if len(kinds) == 1:
+        return kinds.pop()
+    return np.dtype(np.float64 if any(kind.kind == "f" for kind in kinds) else np.int64)
 
 
-def _transfer_syntax(dataset: Dataset) -> UID:
-    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    if syntax is None:
-        implicit, little = dataset.original_encoding
-        syntax = ImplicitVRLittleEndian if implicit else UID("1.2.840.10008.1.2.1")
-        syntax = syntax if little else ExplicitVRBigEndian
-    if not syntax.is_transfer_syntax:
-        raise UnreadableScan("unsupported_transfer_syntax")
-    return UID(syntax)
+def _by_file(frames: Sequence[Frame]) -> list[list[int]]:
+    """Places of the frames of one file each."""
+    places: dict[str, list[int]] = {}
+    for at, frame in enumerate(frames):
+        places.setdefault(frame.file.name, []).append(at)
+    return list(places.values())
 
 
-def _native(dataset: Dataset, syntax: UID) -> Shaped[np.ndarray, "rows columns"]:
-    bits = int(dataset.BitsAllocated)
-    if bits not in (8, 16, 32):
-        raise UnreadableScan("unsupported_pixels")
-    kind = "i" if int(dataset.PixelRepresentation) else "u"
-    order = "<" if syntax.is_little_endian else ">"
-    count = int(dataset.Rows) * int(dataset.Columns)
-    data = dataset.PixelData
-    if len(data) < count * bits // 8:
-        raise UnreadableScan("truncated")
-    if bits == 8 and order == ">":
-        data = np.frombuffer(data, np.uint16).byteswap().tobytes()
-    values = np.frombuffer(data, f"{order}{kind}{bits // 8}", count)
-    return values.reshape(int(dataset.Rows), int(dataset.Columns))
+def _read_file(
+    frames: Sequence[Frame],
+    places: Sequence[int],
+    block: Shaped[np.ndarray, "planes rows columns"],
+    config: IngestConfig,
+) -> list[tuple[Range, tuple[str, ...]]]:
+    """Fill the planes of one file; all of them are read before any of them counts."""
+    is_run = places[-1] - places[0] == len(places) - 1
+    own = block[places[0] : places[-1] + 1] if is_run else np.empty_like(block[: len(places)])
+    found = []
+    for number, flags in enumerate(read_images(frames, own, config)):
+        found.append((_masked(own[number], frames[number]), flags))
+    if not is_run:
+        block[list(places)] = own
+    return found
 
 
-def _decoded(dataset: Dataset, syntax: UID) -> Shaped[np.ndarray, "rows columns"]:
-    try:
-        is_available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        is_available = False
-    if not is_available:
-        raise UnreadableScan("unsupported_transfer_syntax")
-    values: Shaped[np.ndarray, "rows columns"] = dataset.pixel_array
-    return values
-
-
-def _masked(
-    dataset: Dataset, values: Shaped[np.ndarray, "rows columns"]
-) -> Integer[np.ndarray, "rows columns"]:
-    """The bits that are stored, without what lies above them, sign kept."""
-    bits = int(dataset.BitsStored)
-    high = int(dataset.get("HighBit", bits - 1))
-    if values.dtype.kind not in "iu" or not 0 < bits <= high + 1 <= values.dtype.itemsize * 8:
-        raise UnreadableScan("bad_element")
-    up, down = values.dtype.itemsize * 8 - 1 - high, values.dtype.itemsize * 8 - bits
-    native = values.astype(values.dtype.newbyteorder("="))
-    masked: Integer[np.ndarray, "rows columns"] = (native << up) >> down
-    return masked
+def _masked(plane: Shaped[np.ndarray, "rows columns"], frame: Frame) -> Range:
+    """Keep the bits that are stored, sign kept, in place; returns (smallest, largest)."""
+    low, high = plane.min(), plane.max()
+    pixels = frame.pixels
+    if pixels.kind != "integer":
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise UnreadableScan("nonfinite")
+        return float(low), float(high)
+    bits, above = pixels.bits_stored, pixels.bits_allocated - 1 - pixels.high_bit
+    smallest = -(1 << bits - 1) if pixels.signed else 0
+    shifted = pixels.high_bit != bits - 1
+    if shifted or low < smallest or high >= smallest + (1 << bits):
+        # In the container's own width, so that the sign bit meets the container's.
+        image = plane.astype(container_of(pixels))
+        plane[...] = (image << above) >> (pixels.bits_allocated - bits)
+        low, high = plane.min(), plane.max()
+    return float(low), float(high)
 
 
 def _rescaled(
-    dataset: Dataset, values: Integer[np.ndarray, "rows columns"]
-) -> Float[np.ndarray, "rows columns"] | Integer[np.ndarray, "rows columns"]:
-    slope = float(dataset.get("RescaleSlope") or 1)
-    intercept = float(dataset.get("RescaleIntercept") or 0)
-    if not np.isfinite([slope, intercept]).all():
-        raise UnreadableScan("bad_element")
-    if slope == 1 and intercept.is_integer():
-        return values.astype(np.int64) + int(intercept)
-    return values * slope + intercept
+    block: Shaped[np.ndarray, "planes rows columns"],
+    frames: Sequence[Frame],
+    ranges: Sequence[Range],
+) -> tuple[Shaped[np.ndarray, "planes rows columns"], tuple[str, ...]]:
+    """The values in a type of a stored volume, and a flag where that is not exact."""
+    scales = {(frame.slope, frame.intercept) for frame in frames}
+    whole = block.dtype.kind in "iu" and all(s == 1 and i.is_integer() for s, i in scales)
+    if not whole:
+        return _scaled(block, frames)
+    shifts = [int(frame.intercept) for frame in frames]
+    low = min(int(r[0]) + shift for r, shift in zip(ranges, shifts, strict=True))
+    high = max(int(r[1]) + shift for r, shift in zip(ranges, shifts, strict=True))
+    for dtype in (np.int16, np.uint16):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return _shifted(block, shifts, np.dtype(dtype)), ()
+    values, _ = _scaled(block, frames)
+    return values, ("precision_reduced",) if max(-low, high) > _EXACT else ()
 
 
-def _flags(dataset: Dataset, syntax: UID) -> tuple[str, ...]:
-    flags = []
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        flags.append("monochrome1")
-    if syntax in _LOSSY or str(dataset.get("LossyImageCompression", "")) == "01":
-        flags.append("lossy")
-    return tuple(flags)
+def _shifted(
+    block: Integer[np.ndarray, "planes rows columns"], shifts: Sequence[int], dtype: np.dtype[Any]
+) -> Integer[np.ndarray, "planes rows columns"]:
+    """Each plane plus its whole intercept; in place where the container has 16 bits."""
+    if block.dtype.itemsize != 2:
+        block = block.astype(dtype)
+    # Sums modulo 2^16 are right in either type, since the result is known to fit.
+    values = block.view(np.uint16)
+    for plane, shift in zip(values, shifts, strict=True):
+        if shift:
+            np.add(plane, np.uint16(shift & 0xFFFF), out=plane)
+    return values.view(dtype)
+
+
+def _scaled(
+    block: Shaped[np.ndarray, "planes rows columns"], frames: Sequence[Frame]
+) -> tuple[Float[np.ndarray, "planes rows columns"], tuple[str, ...]]:
+    values, reduced = np.empty(block.shape, np.float32), False
+    for target, plane, frame in zip(values, block, frames, strict=True):
+        exact = plane.astype(np.float64)
+        if (frame.slope, frame.intercept) != (1, 0):
+            exact = exact * frame.slope + frame.intercept
+        with np.errstate(over="ignore"):
+            target[...] = exact
+        if not np.isfinite(target).all():
+            raise UnreadableScan("nonfinite")
+        reduced |= frame.pixels.kind == "double" and not np.array_equal(target, exact)
+    return values, ("precision_reduced",) if reduced else ()
 
 
 def narrowed(
     arrays: Sequence[Shaped[np.ndarray, "*shape"]],
 ) -> list[Shaped[np.ndarray, "*shape"]]:
     """The arrays in the smallest type of a stored volume that holds every value of all of them."""
-    if (
-        all(array.dtype.name in STORED_DTYPES for array in arrays)
-        and len({array.dtype.name for array in arrays}) == 1
-    ):
+    names = {array.dtype.name for array in arrays}
+    if len(names) == 1 and names <= set(STORED_DTYPES):
         return list(arrays)
     if any(array.dtype.kind not in "iub" for array in arrays):
         return [array.astype(np.float32) for array in arrays]

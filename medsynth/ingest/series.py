@@ -9,10 +9,11 @@ from medsynth.ingest.attributes import Facts
 from medsynth.ingest.config import IngestConfig
 from medsynth.ingest.decode import decode_frames
 from medsynth.ingest.deidentify import keyed_planes, scan_id_of, subject_id_of
-from medsynth.ingest.index import Frame
+from medsynth.ingest.frame import Frame
+from medsynth.ingest.masks import measured_masks
 from medsynth.ingest.quarantine import Quarantine
 from medsynth.ingest.reading import Context, Reading, num_files
-from medsynth.ingest.stack import Stack, stack_planes
+from medsynth.ingest.stack import Stack, in_order, stack_planes
 from medsynth.ingest.table import Row
 
 
@@ -38,7 +39,7 @@ def read_series(group: Sequence[Frame], context: Context, quarantine: Quarantine
     def guard(frame: Frame) -> AbstractContextManager[None]:
         return quarantine.guard(frame.file.name, "decode", otherwise="decode_failed")
 
-    planes = decode_frames(group, context.config, guard)
+    planes = decode_frames(in_order(group), context.config, guard)
     if not planes:
         return None
     count = num_files([plane.frame for plane in planes])
@@ -53,10 +54,9 @@ def read_series(group: Sequence[Frame], context: Context, quarantine: Quarantine
 def _reading(stack: Stack, context: Context, lost: int) -> Reading:
     first = stack.used[0]
     uids = [[frame.keys["SOPInstanceUID"] for frame in plane] for plane in stack.planes]
-    first_uid = min(uid for plane in uids for uid in plane)
     return Reading(
         name=first.file.name,
-        scan_id=scan_id_of(context.keys, first.keys["SeriesInstanceUID"], first_uid),
+        scan_id=scan_id_of(context.keys, first.keys["SeriesInstanceUID"], _image_name(stack.used)),
         subject_id=subject_id_of(context.keys, first.keys["PatientID"]),
         modality=first.modality,
         volume=stack.volume,
@@ -69,9 +69,17 @@ def _reading(stack: Stack, context: Context, lost: int) -> Reading:
     )
 
 
+def _image_name(frames: Sequence[Frame]) -> str:
+    """The first image of a volume; volumes of one multi-frame file have names of their own."""
+    instance, index, number = min((f.instance, f.index, f.number) for f in frames)
+    return "#".join((instance, number, str(index)))
+
+
 def _facts(frames: Sequence[Frame], context: Context) -> Facts:
     identifying = frozenset[str]().union(*(frame.identifying for frame in frames))
-    return Facts([frame.tags for frame in frames], _rows(frames, context), identifying)
+    rows = _rows(frames, context)
+    masks = measured_masks(frames[0].file, context.config, context.table, rows, {})
+    return Facts([frame.tags for frame in frames], rows, identifying, masks)
 
 
 def _rows(frames: Sequence[Frame], context: Context) -> list[Row]:

@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
-from nibabel.orientations import io_orientation
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 from medsynth.core.errors import UnreadableScan
-from medsynth.core.geometry import Geometry, Volume, to_ras
+from medsynth.core.geometry import Geometry, Volume
+from medsynth.ingest.acquisition import agreed
 from medsynth.ingest.decode import Plane, narrowed
-from medsynth.ingest.index import Frame
+from medsynth.ingest.frame import Frame
+from medsynth.ingest.grouping import SAME_POSITION, group_frames, in_order, normal_of
 
-SAME_ORIENTATION = 1e-3  # largest difference of a direction cosine within one volume
-SAME_POSITION = 1e-3  # mm along the normal
-SAME_PLACE = 1e-2  # mm across it
+__all__ = ["Stack", "group_frames", "in_order", "stack_planes"]
+
+SAME_PLACE = 1e-2  # mm across the normal, at one position along it
+SHEAR_ANGLE = "ShearAngle"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MOST_PLANES_PER_IMAGE = 8  # a gap that would need more is not filled
 
@@ -50,34 +53,6 @@ class Stack:
         return sum(len(plane) == 1 for plane in self.planes) / len(self.planes)
 
 
-def group_frames(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Headers that belong to one volume each, in order of their first file."""
-    groups: dict[tuple[object, ...], list[list[Frame]]] = {}
-    for frame in frames:
-        candidates = groups.setdefault(_key(frame), [])
-        for group in candidates:
-            if _same_orientation(group[0], frame):
-                group.append(frame)
-                break
-        else:
-            candidates.append([frame])
-    return [group for candidates in groups.values() for group in candidates]
-
-
-def _key(frame: Frame) -> tuple[object, ...]:
-    series = (frame.keys["PatientID"], frame.keys["SeriesInstanceUID"], frame.modality)
-    if frame.is_detector_plane:
-        return (*series, frame.keys["SOPInstanceUID"])
-    spacing = tuple(round(mm, 4) for mm in frame.spacing or ())
-    return (*series, frame.shape, spacing, frame.volume_key)
-
-
-def _same_orientation(one: Frame, other: Frame) -> bool:
-    if one.orientation is None or other.orientation is None:
-        return one.orientation is other.orientation
-    return bool(np.allclose(one.orientation, other.orientation, rtol=0, atol=SAME_ORIENTATION))
-
-
 def stack_planes(planes: Sequence[Plane]) -> Stack:
     """One volume of the decoded planes of one group; raises UnreadableScan where they conflict."""
     if planes[0].frame.is_detector_plane:
@@ -88,9 +63,13 @@ def stack_planes(planes: Sequence[Plane]) -> Stack:
     values = _filled([plane.values for plane in kept], fill)
     flags += tuple(flag for plane in kept for flag in plane.flags)
     flags += ("duplicates_dropped",) if dropped else ()
-    raw = _volume(values, _affine(kept[0].frame, origins[0], step))
-    sources, axis = _placed(_sources([plane.frame for plane in kept], fill), raw.geometry.affine)
-    return Stack(to_ras(raw), tuple(sorted(set(flags))), sources, axis, dropped)
+    affine = _affine(kept[0].frame, origins[0], step)
+    frames = [plane.frame for plane in kept]
+    sources, axis = _placed(_sources(frames, fill), affine)
+    acquisition = agreed(frame.acquisition for frame in frames)
+    acquisition |= _shear_angle(step, normal_of(frames[0])) if "sheared" in flags else {}
+    told = tuple(sorted(set(flags)))
+    return Stack(_volume(values, affine), told, sources, axis, dropped, acquisition)
 
 
 def _detector_plane(planes: Sequence[Plane]) -> Stack:
@@ -102,20 +81,15 @@ def _detector_plane(planes: Sequence[Plane]) -> Stack:
     flags = {"detector_plane", *first.flags}
     flags |= set() if first.frame.spacing else {"spacing_assumed"}
     affine = np.diag([-columns, -rows, 1.0, 1.0])
-    volume = to_ras(_volume([first.values], affine))
+    volume = _volume([first.values], affine)
     dropped = tuple(other.frame for other in others)
-    return Stack(volume, tuple(sorted(flags)), ((first.frame,),), 2, dropped)
-
-
-def _normal(frame: Frame) -> Float[np.ndarray, "3"]:
-    axes = np.array(frame.orientation).reshape(2, 3)
-    normal = np.cross(axes[0], axes[1])
-    return np.asarray(normal / np.linalg.norm(normal))
+    told, planes_of = tuple(sorted(flags)), ((first.frame,),)
+    return Stack(volume, told, planes_of, 2, dropped, first.frame.acquisition)
 
 
 def _without_duplicates(planes: Sequence[Plane]) -> tuple[list[Plane], tuple[Frame, ...]]:
     """Planes in order along the normal; identical ones at one place are kept once."""
-    normal = _normal(planes[0].frame)
+    normal = normal_of(planes[0].frame)
     ordered = sorted(planes, key=lambda plane: float(np.dot(plane.frame.position or (), normal)))
     kept, dropped = ordered[:1], []
     for plane in ordered[1:]:
@@ -136,7 +110,7 @@ def _steps(
     frame: Frame, origins: Float[np.ndarray, "planes 3"]
 ) -> tuple[Float[np.ndarray, "3"], Fill, tuple[str, ...]]:
     """(step in mm, how to fill gaps, flags) of ordered plane origins."""
-    normal = _normal(frame)
+    normal = normal_of(frame)
     if len(origins) == 1:
         assumed = () if frame.thickness else ("spacing_assumed",)
         return normal * (frame.thickness or 1.0), None, ("single_slice", *assumed)
@@ -165,6 +139,12 @@ def _check_line(
 def _shear_flag(step: Float[np.ndarray, "3"], normal: Float[np.ndarray, "3"]) -> tuple[str, ...]:
     across = step - (step @ normal) * normal
     return ("sheared",) if np.linalg.norm(across) > 0.01 * abs(step @ normal) else ()
+
+
+def _shear_angle(step: Float[np.ndarray, "3"], normal: Float[np.ndarray, "3"]) -> dict[str, float]:
+    """The angle between the stack's axis and the planes' normal, degrees."""
+    cosine = abs(float(step @ normal)) / float(np.linalg.norm(step))
+    return {SHEAR_ANGLE: round(float(np.degrees(np.arccos(min(cosine, 1.0)))), 2)}
 
 
 def _regular_grid(
@@ -231,6 +211,28 @@ def _affine(
 def _volume(
     planes: Sequence[Shaped[np.ndarray, "rows columns"]], affine: Float[np.ndarray, "4 4"]
 ) -> Volume:
-    array = np.stack([plane.T for plane in narrowed(planes)], axis=-1)
+    """The planes as one RAS+ volume: a view of them where they lie in one piece."""
+    array = _in_one_piece(narrowed(planes)).transpose(2, 1, 0)
+    turn = io_orientation(affine)
+    turned = affine @ inv_ornt_aff(turn, array.shape)
+    array = apply_orientation(array, turn)
     i, j, k = array.shape
-    return Volume(array[None], Geometry((i, j, k), affine))
+    return Volume(array[None], Geometry((i, j, k), turned))
+
+
+def _in_one_piece(
+    planes: Sequence[Shaped[np.ndarray, "rows columns"]],
+) -> Shaped[np.ndarray, "planes rows columns"]:
+    """The planes in one array, without a copy where they follow each other in memory."""
+    first, size = planes[0], planes[0].nbytes
+    begin = first.__array_interface__["data"][0]
+    follow = all(
+        plane.base is first.base
+        and plane.flags.c_contiguous
+        and plane.__array_interface__["data"][0] == begin + number * size
+        for number, plane in enumerate(planes)
+    )
+    if first.base is None or not follow:
+        return np.stack(planes)
+    shape = (len(planes), *first.shape)
+    return np.lib.stride_tricks.as_strided(first, shape, (size, *first.strides), writeable=False)
