@@ -1,119 +1,154 @@
-"""NIfTI volumes and plain pictures as RAS+ volumes; none of their text comes along."""
+"""NIfTI files as RAS+ volumes, one in memory at a time; none of their text comes along.
 
-from typing import Any
+The bytes that a header asks for are compared with those that are there before any memory is set
+aside. Header extensions and text fields (`descrip`, `db_name`, ...) are passed over unread.
+"""
 
-import nibabel as nib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
-from jaxtyping import Float, Shaped
-from nibabel.orientations import io_orientation
-from PIL import Image
+from jaxtyping import Shaped
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 from medsynth.core.errors import UnreadableScan
-from medsynth.core.geometry import Geometry, Volume, to_ras
+from medsynth.core.geometry import Geometry, Volume
 from medsynth.ingest.config import IngestConfig
 from medsynth.ingest.decode import narrowed
+from medsynth.ingest.inflate import MOST_EXPANSION, Bytes, open_bytes
+from medsynth.ingest.nifti_header import NiftiHeader, header_size, parse_header
 from medsynth.ingest.source import InputFile
 
-_TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
-_MOST_NONFINITE = 0.2  # share of voxels; above it there is no image left
-_SAME_AFFINE = 0.1  # mm, between qform and sform at the volume's corners
+_MOST_TRAILING = 1 << 16  # bytes behind the last voxel; more of them mean that the header is wrong
+_EXACT = 1 << 24  # integers beyond it are rounded by float32
 
 
-def read_nifti(file: InputFile, config: IngestConfig) -> tuple[Volume, tuple[str, ...]]:
-    """(volume, flags) of a single-file NIfTI-1 or NIfTI-2 image of three dimensions."""
-    image: Any = nib.load(file.path)
-    shape = _spatial_shape(image, config.max_volume_bytes)
-    affine, flags = _affine(image, shape)
-    slope, intercept = _scaling(image)
-    stored = np.asarray(image.dataobj.get_unscaled()).reshape(shape)
-    voxels = stored if (slope, intercept) == (1, 0) else stored * slope + intercept
-    voxels, repaired = _finite(voxels)
-    (voxels,) = narrowed([voxels.astype(voxels.dtype.newbyteorder("="))])
-    return to_ras(Volume(voxels[None], Geometry(shape, affine))), flags + repaired
+@dataclass(frozen=True, eq=False)
+class NiftiVolume:
+    """One volume of a file: `index` counts the file's volumes from 0."""
+
+    volume: Volume
+    flags: tuple[str, ...]
+    index: int
+    num_nonfinite: int = 0
 
 
-def _spatial_shape(image: Any, max_bytes: int) -> tuple[int, int, int]:
-    dtype = image.header.get_data_dtype()
-    if dtype.kind not in "iuf":
-        raise UnreadableScan("color" if dtype.fields else "unsupported_pixels")
-    sides = [int(side) for side in image.shape]
-    while len(sides) > 3 and sides[-1] == 1:
-        sides.pop()
-    if len(sides) > 3:
+def read_header(file: InputFile, config: IngestConfig) -> NiftiHeader:
+    """The header of a file that is long enough for what it says; raises UnreadableScan."""
+    with open_bytes(file.path) as stream:
+        start = stream.read(4)
+        header = parse_header(start + stream.read(header_size(start) - 4), config.nifti)
+        needed = header.offset + header.volume_bytes * header.num_volumes
+        voxels = header.volume_bytes // header.dtype.itemsize
+        if voxels * max(header.dtype.itemsize, 4) > config.max_volume_bytes:
+            raise UnreadableScan("too_large")
+        if file.size * (MOST_EXPANSION if stream.is_gzip else 1) < needed:
+            raise UnreadableScan("truncated")
+    return header
+
+
+def wanted_volumes(header: NiftiHeader, config: IngestConfig) -> range:
+    """Which volumes of a file are read; raises UnreadableScan where no rule says it."""
+    count, rule = header.num_volumes, config.nifti.volumes
+    if count == 1 or rule == "split":
+        return range(count)
+    if rule == "refuse":
         raise UnreadableScan("multi_volume")
-    i, j, k = [*sides, 1, 1, 1][:3]
-    if min(i, j, k) < 1 or i * j * k * max(dtype.itemsize, 4) > max_bytes:
-        raise UnreadableScan("too_large" if min(i, j, k) >= 1 else "bad_element")
-    return i, j, k
+    chosen = 0 if rule == "first" else rule
+    if chosen >= count:
+        raise UnreadableScan("no_such_volume")
+    return range(chosen, chosen + 1)
 
 
-def _affine(
-    image: Any, shape: tuple[int, int, int]
-) -> tuple[Float[np.ndarray, "4 4"], tuple[str, ...]]:
-    header, flags = image.header, []
-    qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
-    if qform is None and sform is None:
-        raise UnreadableScan("no_geometry")
-    affine = np.array(sform if sform is not None else qform, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise UnreadableScan("no_geometry")
-    if qform is not None and sform is not None:
-        flags += _disagreement(qform, sform, shape)
-    unit = header.get_xyzt_units()[0]
-    flags += ["unit_assumed"] if unit == "unknown" else []
-    affine[:3] *= _TO_MM[unit]
-    return affine, tuple(flags)
+def read_volumes(
+    file: InputFile, header: NiftiHeader, config: IngestConfig
+) -> Iterator[NiftiVolume]:
+    """The wanted volumes in order; a file that breaks further on gives none of them."""
+    wanted = wanted_volumes(header, config)
+    if len(wanted) > 1:
+        with open_bytes(file.path) as stream:
+            stream.skip(header.offset + header.volume_bytes * header.num_volumes)
+            _check_end(stream)
+    with open_bytes(file.path) as stream:
+        stream.skip(header.offset + header.volume_bytes * wanted.start)
+        for index in wanted:
+            stored = _stored(stream, header)
+            flags = header.flags + (("volume_chosen",) if len(wanted) < header.num_volumes else ())
+            if len(wanted) == 1:
+                stream.skip(header.volume_bytes * (header.num_volumes - index - 1))
+                flags += _check_end(stream)
+            yield _volume(stored, header, config, flags, index)
 
 
-def _disagreement(
-    qform: Float[np.ndarray, "4 4"], sform: Float[np.ndarray, "4 4"], shape: tuple[int, int, int]
-) -> list[str]:
-    """The sform is taken; a qform that turns the image another way makes it no image of ours."""
-    if not np.array_equal(io_orientation(qform), io_orientation(sform)):
-        raise UnreadableScan("no_geometry")
-    corners = np.array([[0, 0, 0, 1], [*(side - 1 for side in shape), 1]]).T
-    return ["affines_differ"] if np.abs((qform - sform) @ corners).max() > _SAME_AFFINE else []
+def _stored(stream: Bytes, header: NiftiHeader) -> Shaped[np.ndarray, "i j k"]:
+    """One volume's numbers as stored, first axis fastest."""
+    stored = np.empty(header.sides, header.dtype, order="F")
+    stream.read_into(stored.reshape(-1, order="F").view(np.uint8).data)
+    return stored
 
 
-def _scaling(image: Any) -> tuple[float, float]:
-    """Slope and intercept; a slope of 0 or NaN says that there is none (NIfTI-1, scl_slope)."""
-    slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
-    if not np.isfinite([slope, intercept]).all():
+def _check_end(stream: Bytes) -> tuple[str, ...]:
+    """Reads on to the file's checksum; a little padding is flagged, more of it refused."""
+    count = stream.num_left(_MOST_TRAILING)
+    if count > _MOST_TRAILING:
+        raise UnreadableScan("trailing_data")
+    return ("trailing_data",) if count or stream.has_garbage else ()
+
+
+def _volume(
+    stored: Shaped[np.ndarray, "i j k"],
+    header: NiftiHeader,
+    config: IngestConfig,
+    flags: tuple[str, ...],
+    index: int,
+) -> NiftiVolume:
+    values = _scaled(stored.astype(stored.dtype.newbyteorder("="), copy=False), header)
+    values, count = _finite(values, config.nifti.max_nonfinite)
+    if values.dtype.kind in "iu" and values.dtype.itemsize > 2 and _is_rounded(values):
+        flags += ("precision_reduced",)
+    (voxels,) = narrowed([values])
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
         raise UnreadableScan("bad_element")
-    return slope, intercept
+    flags += ("nonfinite_replaced",) if count else ()
+    return NiftiVolume(_in_ras(voxels, header), flags, index, count)
+
+
+def _in_ras(voxels: Shaped[np.ndarray, "i j k"], header: NiftiHeader) -> Volume:
+    """The voxels seen along RAS+ axes; they stay where they are in memory, as the file had them."""
+    orientation = io_orientation(header.affine)
+    array = apply_orientation(voxels, orientation)[None]
+    i, j, k = array.shape[1:]
+    affine = header.affine @ inv_ornt_aff(orientation, header.sides)
+    return Volume(array, Geometry((i, j, k), affine))
+
+
+def _scaled(
+    stored: Shaped[np.ndarray, "i j k"], header: NiftiHeader
+) -> Shaped[np.ndarray, "i j k"]:
+    """stored * slope + intercept, plane by plane; whole steps of an integer stay integers."""
+    slope, intercept = header.slope, header.intercept
+    if (slope, intercept) == (1, 0):
+        return stored
+    if slope == 1 and intercept.is_integer() and stored.dtype.kind in "iu":
+        return stored.astype(np.int64) + int(intercept)
+    values = np.empty(stored.shape, np.float32, order="F")
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in range(stored.shape[2]):
+            values[..., k] = stored[..., k] * np.float64(slope) + intercept
+    return values
 
 
 def _finite(
-    voxels: Shaped[np.ndarray, "i j k"],
-) -> tuple[Shaped[np.ndarray, "i j k"], tuple[str, ...]]:
-    """NaN and infinity become the smallest finite value, flagged."""
-    if voxels.dtype.kind != "f" or (is_finite := np.isfinite(voxels)).all():
-        return voxels, ()
-    if 1 - is_finite.mean() > _MOST_NONFINITE:
+    values: Shaped[np.ndarray, "i j k"], most: float
+) -> tuple[Shaped[np.ndarray, "i j k"], int]:
+    """(values, how many were NaN or infinite): these become the smallest finite value."""
+    if values.dtype.kind != "f" or (is_finite := np.isfinite(values)).all():
+        return values, 0
+    count = int(values.size - is_finite.sum())
+    if count > most * values.size or count == values.size:
         raise UnreadableScan("nonfinite")
-    return np.where(is_finite, voxels, voxels[is_finite].min()), ("nonfinite_replaced",)
+    return np.where(is_finite, values, values[is_finite].min()), count
 
 
-def read_picture(file: InputFile, config: IngestConfig) -> tuple[Volume, tuple[str, ...]]:
-    """(volume, flags) of a gray picture; its plane is called axial and its pixels 1 mm wide."""
-    with Image.open(file.path) as picture:
-        if picture.width * picture.height * 4 > config.max_bytes:
-            raise UnreadableScan("too_large")
-        flags = ("spacing_assumed",) + (("lossy",) if picture.format == "JPEG" else ())
-        pixels = np.asarray(picture)
-        is_palette = picture.mode not in ("L", "I;16", "I", "RGB", "RGBA", "LA")
-    if is_palette:
-        raise UnreadableScan("color")
-    (gray,) = narrowed([_gray(pixels).T[..., None]])
-    i, j, k = gray.shape
-    return to_ras(Volume(gray[None], Geometry((i, j, k), np.diag([-1.0, -1, 1, 1])))), flags
-
-
-def _gray(pixels: Shaped[np.ndarray, "rows columns *channels"]) -> Shaped[np.ndarray, "r c"]:
-    """The one channel of a gray picture; equal color channels are one, others are refused."""
-    if pixels.ndim == 2:
-        return pixels
-    colors = pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., :1]
-    if (colors != colors[..., :1]).any():
-        raise UnreadableScan("color")
-    return np.ascontiguousarray(colors[..., 0])
+def _is_rounded(values: Shaped[np.ndarray, "i j k"]) -> bool:
+    return max(abs(int(values.min())), abs(int(values.max()))) > _EXACT

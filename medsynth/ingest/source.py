@@ -12,7 +12,9 @@ from medsynth.core.keys import Keys
 
 Form = Literal["dicom", "nifti", "picture"]
 _PNG, _JPEG, _GZIP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\x1f\x8b"
+_TIFF = b"II*\0", b"MM\0*"
 _NIFTI_MAGIC = {348: slice(344, 348), 540: slice(4, 8)}
+_MGH_VERSION = b"\0\0\0\x01"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ def form_of(file: InputFile) -> Form:
         return "picture"
     if head[128:132] == b"DICM" or _has_bare_dicom(head):
         return "dicom"
+    if head.startswith(_TIFF):
+        return "picture"
     if _has_nifti_header(_inflated(file.path) if head.startswith(_GZIP) else head):
         return "nifti"
     raise UnreadableScan("not_an_image")
@@ -79,9 +83,11 @@ def _inflated(path: Path) -> bytes:
 
 
 def _has_nifti_header(head: bytes) -> bool:
-    """Whether the header is NIfTI-1 or NIfTI-2 of a single file; Analyze and pairs are not."""
+    """Whether the header is NIfTI-1 or NIfTI-2 of a single file; other formats are named."""
     size = int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")
     magics = {bytes(head[_NIFTI_MAGIC[s]][:3]) for s in size if s in _NIFTI_MAGIC}
     if magics - {b"n+1", b"n+2"}:
-        raise UnreadableScan("no_geometry" if b"ni1" not in magics else "unsupported_format")
+        raise UnreadableScan("nifti_pair" if magics & {b"ni1", b"ni2"} else "analyze")
+    if head.startswith(_MGH_VERSION) and len(head) >= 284 and head[4:6] == b"\0\0":
+        raise UnreadableScan("mgh")
     return bool(magics)

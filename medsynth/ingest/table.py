@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
+from typing import Literal
 
 from medsynth.core.errors import UsageProblem
 
@@ -62,6 +63,17 @@ class Table:
         paths = (self.folder / row["image"].strip() for row in self.rows if row["image"].strip())
         return tuple(dict.fromkeys(paths))
 
+    @cached_property
+    def _files(self) -> dict[str, frozenset[Path]]:
+        return {}
+
+    def files_in(self, column: str) -> frozenset[Path]:
+        """Where the files that a column names should lie; none for what is no column."""
+        if column not in self._files:
+            cells = {row.get(column, "").strip() for row in self.rows}
+            self._files[column] = frozenset(self.folder / cell for cell in cells if cell)
+        return self._files[column]
+
 
 def find_table(source: Path) -> Path | None:
     """The table that lies in the source, if any."""
@@ -90,7 +102,11 @@ def read_table(path: Path, *, join: Sequence[str], subject: str) -> Table:
 def _lines(path: Path) -> list[list[str]]:
     try:
         return [
-            line for line in csv.reader(StringIO(_text(path)), delimiter=_delimiter(path)) if line
+            line
+            for line in csv.reader(
+                StringIO(_text(path)), delimiter=_delimiter(path), quoting=_quoting(path)
+            )
+            if line
         ]
     except csv.Error:
         raise UsageProblem("the table must be a CSV or TSV file; this one cannot be read") from None
@@ -106,6 +122,11 @@ def _text(path: Path) -> str:
 
 def _delimiter(path: Path) -> str:
     return "\t" if path.suffix.lower() == ".tsv" else ","
+
+
+def _quoting(path: Path) -> Literal[0, 3]:
+    """TSV, as BIDS has it, knows no quotes."""
+    return csv.QUOTE_NONE if path.suffix.lower() == ".tsv" else csv.QUOTE_MINIMAL
 
 
 def _join(columns: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
