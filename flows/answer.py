@@ -21,7 +21,16 @@ _WHOLE_WAY = (
 VERB_KEYS = {
     "run": _WHOLE_WAY,
     "demo": _WHOLE_WAY,
-    "ingest": ("num_volumes", "num_subjects", "quarantined"),
+    "ingest": (
+        "num_volumes",
+        "num_subjects",
+        "quarantined",
+        "num_files",
+        "left_out",
+        "flags",
+        "page",
+        "retrieved",
+    ),
     "audit": ("verdict", "policy", "scope", "num_synthetic", "num_rejected", "gates"),
 }
 """What a verb's object holds besides the common keys; what is unknown is null."""

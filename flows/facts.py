@@ -9,6 +9,8 @@ from typing import Any
 
 from medsynth.core.manifest import FOLDS, Manifest
 from medsynth.core.stage import Artifact
+from medsynth.ingest.account import Account, read_account
+from medsynth.ingest.deidentification.stage import SUMMARY as DEIDENTIFIED_SUMMARY
 from medsynth.ingest.quarantine import read_quarantine
 
 Facts = Mapping[str, Any]
@@ -16,12 +18,31 @@ Facts = Mapping[str, Any]
 
 def manifest_facts(artifact: Artifact) -> dict[str, Any]:
     """Counts of an ingest; refused files by reason."""
-    manifest, refused = Manifest.read(artifact.path), read_quarantine(artifact.path)
+    account, refused = read_account(artifact.path), read_quarantine(artifact.path)
     return {
-        "num_volumes": len(manifest),
-        "num_subjects": len(manifest.subjects),
+        "num_volumes": account.num_volumes,
+        "num_subjects": account.num_subjects,
+        "num_files": account.num_files,
+        "num_left_out": account.num_left_out,
+        "num_flagged": account.num_flagged,
         "num_quarantined": sum(refused.values()),
         **{f"quarantined_{reason}": count for reason, count in sorted(refused.items())},
+    }
+
+
+def read_deidentified(folder: Path) -> dict[str, Any]:
+    """The counts of a de-identification."""
+    summary: dict[str, Any] = json.loads((folder / DEIDENTIFIED_SUMMARY).read_text())
+    return summary
+
+
+def deidentified_facts(artifact: Artifact) -> dict[str, Any]:
+    """Counts of a de-identification: files, actions, refused files by reason."""
+    summary = read_deidentified(artifact.path)
+    return {
+        **{name: summary[name] for name in ("num_written", "num_subjects", "num_series")},
+        **{f"action_{name}": count for name, count in summary["actions"].items()},
+        **{f"quarantined_{reason}": count for reason, count in summary["quarantined"].items()},
     }
 
 
@@ -70,6 +91,7 @@ class Outcome:
     stages: Sequence[Artifact] = ()
     report: Path | None = None
     tracking_uri: str = ""
+    retrieved: Mapping[str, Any] | None = None
 
     def path(self, stage: str) -> Path | None:
         """The folder of a stage, where this flow has it."""
@@ -92,10 +114,10 @@ class Outcome:
         return len(Manifest.read(folder)) if folder else None
 
     @property
-    def num_subjects(self) -> int | None:
-        """Subjects that ingest accepted."""
+    def account(self) -> Account | None:
+        """What became of every file that ingest was given."""
         folder = self.path("manifest")
-        return len(Manifest.read(folder).subjects) if folder else None
+        return read_account(folder) if folder else None
 
     @property
     def quarantined(self) -> Mapping[str, int] | None:

@@ -1,13 +1,17 @@
 """Answers made from what a flow did: JSON for a script, a table for a person."""
 
+from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
 
+from flows.account import account_line, account_tables, volumes_line
 from flows.answer import DONE, REFUSED, Answer
-from flows.facts import Outcome, cohort_facts, prepared_facts
+from flows.facts import Outcome, cohort_facts, prepared_facts, read_deidentified
 from flows.home import tracking_place
+from flows.pacs import retrieval_line
 from medsynth.core.errors import MedsynthError
+from medsynth.ingest.page import FILE_NAME as PAGE
 
 _HEADLINES = ("coverage", "precision", "mmd_reader", "similarity_ratio")
 
@@ -20,13 +24,35 @@ def stage_answer(outcome: Outcome, **fields: Any) -> Answer:
 
 
 def ingest_answer(outcome: Outcome) -> Answer:
-    """Counts of an ingest."""
-    return stage_answer(
+    """What became of every file, and where the page lies that shows the scans."""
+    folder, account = outcome.path("manifest"), outcome.account
+    if folder is None or account is None:
+        return stage_answer(outcome)
+    page = folder / PAGE
+    answer = stage_answer(
         outcome,
-        num_volumes=outcome.num_scans,
-        num_subjects=outcome.num_subjects,
+        num_volumes=account.num_volumes,
+        num_subjects=account.num_subjects,
         quarantined=dict(outcome.quarantined or {}),
+        num_files=account.num_files,
+        left_out={line.code: line.count for line in account.left_out},
+        flags={line.code: line.count for line in account.flags},
+        page=str(page),
+        retrieved=outcome.retrieved,
     )
+    archive = (retrieval_line(outcome.retrieved),) if outcome.retrieved else ()
+    lines = (*archive, account_line(account), volumes_line(account), *answer.lines, f"page  {page}")
+    return replace(answer, lines=lines, table=account_tables(account))
+
+
+def deidentify_answer(outcome: Outcome) -> Answer:
+    """Counts of a de-identification."""
+    summary = read_deidentified(outcome.out) if outcome.out else {}
+    refused = ", ".join(f"{count} {why}" for why, count in summary["quarantined"].items())
+    line = f"{summary['num_written']} of {summary['num_files']} files written"
+    answer = stage_answer(outcome, **summary)
+    lines = (line, f"refused: {refused or 'none'}", *answer.lines)
+    return replace(answer, lines=lines)
 
 
 def audit_answer(outcome: Outcome) -> Answer:
