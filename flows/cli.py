@@ -37,6 +37,7 @@ Config = Annotated[
     Path | None, typer.Option("--config", help="TOML with what changes from the defaults.")
 ]
 Out = Annotated[Path, typer.Argument(help="Parent folder; the verb writes OUT/STAGE/.")]
+_SOURCE_HELP = "Folder of scans, or dicomweb://HOST/ROOT, dicomwebs://, dimse://AET@HOST:PORT."
 Table = Annotated[
     Path | None, typer.Option("--attributes", help="Table of attributes that joins the scans.")
 ]
@@ -59,7 +60,7 @@ def demo(
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="TOML with what changes from the defaults.")],
-    source: Annotated[Path, typer.Option("--source", help="Folder of DICOM or NIfTI scans.")],
+    source: Annotated[str, typer.Option("--source", help=_SOURCE_HELP)],
     out: Annotated[Path, typer.Option("--out", help="Parent of every stage folder.")],
     attributes: Table = None,
     json: AsJson = False,
@@ -71,15 +72,30 @@ def run(
 
 @app.command()
 def ingest(
-    source: Annotated[Path, typer.Argument(help="Folder of DICOM or NIfTI scans.")],
+    source: Annotated[str, typer.Argument(help=_SOURCE_HELP)],
     out: Out,
     attributes: Table = None,
+    retry_dead: Annotated[
+        bool, typer.Option("--retry-dead", help="Ask again for series that a PACS failed to give.")
+    ] = False,
     config: Config = None,
     json: AsJson = False,
     verbose: Verbose = False,
 ) -> Answer:
     """Read an archive: de-identified volumes and a quarantine for what cannot be read."""
-    return _verbs(verbose).ingest(source, out.absolute(), attributes, config)
+    return _verbs(verbose).ingest(source, out.absolute(), attributes, config, retry_dead)
+
+
+@app.command()
+def deidentify(
+    source: Annotated[Path, typer.Argument(help="Folder of DICOM files.")],
+    out: Out,
+    config: Config = None,
+    json: AsJson = False,
+    verbose: Verbose = False,
+) -> Answer:
+    """Rewrite DICOM without identifiers: PS3.15 Annex E, default deny."""
+    return _verbs(verbose).deidentify(source, out.absolute(), config)
 
 
 @app.command()
@@ -194,7 +210,7 @@ def serve(
     config: Annotated[
         Path | None, typer.Option("--config", help="Config of the pipeline, for every deployment.")
     ] = None,
-    source: Annotated[Path | None, typer.Option("--source", help="Folder of scans.")] = None,
+    source: Annotated[str | None, typer.Option("--source", help=_SOURCE_HELP)] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Parent of every stage.")] = None,
     attributes: Table = None,
     every: Annotated[

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medsynth.core.errors import UsageProblem
 from medsynth.evaluate.evaluate import EvaluateConfig
 from medsynth.ingest.config import AttributeSource, IngestConfig
+from medsynth.ingest.deidentification.options import DeidentifyConfig
+from medsynth.ingest.pacs.config import PacsConfig
 from medsynth.prepare.prepare import PrepareConfig
 from medsynth.release.release import ReleaseConfig
 from medsynth.sample.plan import Plan
@@ -33,6 +35,13 @@ class RunConfig(BaseModel):
     """Declared attributes by name; a shorter way to write ingest.attributes."""
     ingest: IngestConfig = IngestConfig()
     """Reading an archive."""
+    workers: str = Field("", pattern=r"^$|^(processes|dask|ray):[1-9]\d*$|^dask:t(cp|ls)://|^ray://")
+    """Who reads it: empty for this process, processes:4, dask:4, dask:tcp://HOST:8786, ray:4 or
+    ray://HOST:10001; the stage is the same with any."""
+    deidentify: DeidentifyConfig = DeidentifyConfig()
+    """Rewriting DICOM without identifiers."""
+    pacs: PacsConfig = PacsConfig()
+    """Which series of an archive are wanted, and how they are fetched."""
     prepare: PrepareConfig = PrepareConfig()
     """Grid and folds."""
     train: TrainConfig = TrainConfig()

@@ -15,6 +15,8 @@ from medsynth.core.errors import KeysMissing, UsageProblem
 from medsynth.core.keys import DEMO_KEYS, Keys, create_keys, read_keys
 
 KEYS_BLOCK = "medsynth-keys"
+PACS_BLOCK = "medsynth-pacs"
+_PACS_PREFIX = "MEDSYNTH_PACS_"
 
 _QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -25,6 +27,7 @@ _QUIET = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
+    "RAY_USAGE_STATS_ENABLED": "0",
     # A loaded machine needs longer than the 20 s that Prefect gives its temporary server.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
@@ -86,6 +89,10 @@ class Home:
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder / f"{name}.jsonl"
 
+    def spool(self, name: str) -> Path:
+        """Where what an archive gave for a data set lies."""
+        return self.create().folder / "spool" / name
+
     @property
     def vault(self) -> Path:
         """Where rejected scans go, encrypted."""
@@ -114,6 +121,25 @@ def _keys_from_block() -> Keys:
     fields: Mapping[str, str] = json.loads(value) if isinstance(value, str) else value
     secret, signing, vault = (bytes.fromhex(fields[n]) for n in ("secret", "signing", "vault"))
     return Keys(secret, signing, vault)
+
+
+def archive_secrets() -> Mapping[str, str]:
+    """What an archive asks for: MEDSYNTH_PACS_TOKEN and so on, else the block `medsynth-pacs`."""
+    given = {
+        name.removeprefix(_PACS_PREFIX).lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(_PACS_PREFIX) and value
+    }
+    if given or not os.environ.get("PREFECT_API_URL"):
+        return given
+    from prefect.blocks.system import Secret
+
+    try:
+        value = Secret.load(PACS_BLOCK).get()  # type: ignore[union-attr]
+    except ValueError:
+        return {}
+    fields: Mapping[str, str] = json.loads(value) if isinstance(value, str) else value
+    return fields
 
 
 def set_environment(home: Home, *, verbose: bool = False) -> None:

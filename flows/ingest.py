@@ -4,13 +4,16 @@ from pathlib import Path
 
 from prefect import flow, task
 
-from flows.facts import Outcome, manifest_facts, prepared_facts
+from flows.facts import Outcome, deidentified_facts, manifest_facts, prepared_facts
 from flows.home import require_folder
 from flows.job import Job
+from flows.pacs import source_folder
 from flows.session import TASK, Session, open_session
+from flows.workers import open_workers
 from medsynth.core.errors import UsageProblem
 from medsynth.core.stage import Artifact, open_stage
 from medsynth.ingest.archive import ingest
+from medsynth.ingest.deidentification.stage import deidentify
 from medsynth.prepare.prepare import prepare
 
 
@@ -18,21 +21,38 @@ from medsynth.prepare.prepare import prepare
 def ingest_scans(session: Session) -> Artifact:
     """Stage manifest/: de-identified volumes."""
     job = session.job
-    if job.source is None:
-        raise UsageProblem("ingest needs a source: a folder of scans")
-    source = require_folder(job.source, "the source")
     if job.attributes is not None and not job.attributes.is_file():
         raise UsageProblem("the table of attributes must be an existing file")
-    with session.stage("manifest") as stage:
+    with (
+        source_folder(session) as source,
+        session.stage("manifest") as stage,
+        open_workers(session.config.workers) as workers,
+    ):
         artifact = ingest(
             source,
             session.out,
             session.keys,
             session.config.ingest,
             table=job.attributes,
+            workers=workers,
             progress=stage.progress,
         )
         return stage.finish(artifact, manifest_facts(artifact))
+
+
+@task(name="deidentify", **TASK)
+def deidentify_files(session: Session) -> Artifact:
+    """Stage deidentified/: DICOM without identifiers."""
+    source = require_folder(session.job.source or Path(), "the source")
+    with session.stage("deidentified") as stage:
+        artifact = deidentify(
+            source,
+            session.out,
+            session.keys,
+            session.config.deidentify,
+            progress=stage.progress,
+        )
+        return stage.finish(artifact, deidentified_facts(artifact))
 
 
 @task(name="prepare", **TASK)
@@ -57,6 +77,14 @@ def ingest_flow(job: Job) -> Outcome:
     """Read an archive; the nightly deployment."""
     with open_session(job) as session:
         ingest_scans(session)
+        return session.outcome()
+
+
+@flow(name="medsynth-deidentify", persist_result=False)
+def deidentify_flow(job: Job) -> Outcome:
+    """Rewrite an archive's DICOM without identifiers."""
+    with open_session(job) as session:
+        deidentify_files(session)
         return session.outcome()
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from flows.answer import Answer
 from flows.home import Home, require_folder, set_environment
 from medsynth.core.errors import UsageProblem
+from medsynth.ingest.pacs.address import is_address, parse_address
 
 if TYPE_CHECKING:
     from flows.job import Job
 
 Roots = Mapping[str, Path | None]
+ServeRoots = Mapping[str, Path | str | None]
 
 
 class Verbs:
@@ -34,20 +36,34 @@ class Verbs:
 
         return _whole_way(job)
 
-    def run(self, config: Path, source: Path, out: Path, attributes: Path | None) -> Answer:
+    def run(self, config: Path, source: str, out: Path, attributes: Path | None) -> Answer:
         """The whole pipeline."""
-        job = self._job(out, config, source=_folder(source), attributes=_absolute(attributes))
+        job = self._job(out, config, source=_source(source), attributes=_absolute(attributes))
         return _whole_way(lambda: job)
 
     def ingest(
-        self, source: Path, out: Path, attributes: Path | None, config: Path | None
+        self,
+        source: str,
+        out: Path,
+        attributes: Path | None,
+        config: Path | None,
+        retry_dead: bool = False,
     ) -> Answer:
         """Stage manifest/."""
-        job = self._job(out, config, source=_folder(source), attributes=_absolute(attributes))
+        roots = {"source": _source(source), "attributes": _absolute(attributes)}
+        job = self._job(out, config, retry_dead=retry_dead, **roots)
         from flows.ingest import ingest_flow
         from flows.summary import ingest_answer
 
         return ingest_answer(ingest_flow(job))
+
+    def deidentify(self, source: Path, out: Path, config: Path | None) -> Answer:
+        """Stage deidentified/."""
+        job = self._job(out, config, source=_folder(source))
+        from flows.ingest import deidentify_flow
+        from flows.summary import deidentify_answer
+
+        return deidentify_answer(deidentify_flow(job))
 
     def prepare(self, manifest: Path, out: Path, config: Path | None) -> Answer:
         """Stage prepared/."""
@@ -130,7 +146,7 @@ class Verbs:
         )
         return stage_answer(outcome)
 
-    def serve(self, roots: Roots, every_s: float | None) -> Answer:
+    def serve(self, roots: ServeRoots, every_s: float | None) -> Answer:
         """Scheduled deployments, until interrupted."""
         self._open_home().keys()
         from flows.serve import serve_deployments
@@ -181,6 +197,14 @@ def _whole_way(make_job: Callable[[], "Job"]) -> Answer:
         except RunStopped as error:
             outcome, stopped = error.outcome, error
     return pipeline_answer(outcome, memory.peak_bytes, stopped)
+
+
+def _source(given: str) -> Path | str:
+    """A folder, or an archive's address; raises UsageProblem where it is neither."""
+    if is_address(given):
+        parse_address(given)
+        return given
+    return _folder(Path(given))
 
 
 def _folder(path: Path) -> Path:

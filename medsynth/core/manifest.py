@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -38,6 +38,9 @@ class Provenance:
     def __post_init__(self) -> None:
         object.__setattr__(self, "acquisition", MappingProxyType(dict(self.acquisition)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _parts(self)
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -69,11 +72,20 @@ class Scan:
         if len(self.affine) != 16:
             raise ValueError(f"affine must have 16 numbers, got {len(self.affine)}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _parts(self)
+
     @property
     def geometry(self) -> Geometry:
         """Spatial shape and affine."""
         i, j, k = self.shape[:3]
         return Geometry((i, j, k), np.array(self.affine).reshape(4, 4))
+
+
+def _parts(noun: Any) -> tuple[Any, ...]:
+    """How to build the noun again, for pickle, to which a frozen mapping is a stranger."""
+    values = [getattr(noun, each.name) for each in fields(noun)]
+    return type(noun), tuple(dict(v) if isinstance(v, MappingProxyType) else v for v in values)
 
 
 @dataclass(frozen=True)

@@ -5,25 +5,27 @@ a wrong volume without a flag is the one thing that must never happen.
 """
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from medsynth.core.digest import file_digest
+from medsynth.core.digest import file_digest, json_digest
 from medsynth.core.errors import UsageProblem
 from medsynth.core.keys import Keys
-from medsynth.core.manifest import Manifest, Scan, store_scan
+from medsynth.core.manifest import Manifest, Scan
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
+from medsynth.ingest.attribute_report import attribute_report
 from medsynth.ingest.attributes import Facts
+from medsynth.ingest.bids import BidsLayout, read_layout
+from medsynth.ingest.collect import Collection
 from medsynth.ingest.config import IngestConfig
 from medsynth.ingest.deidentify import hushed
+from medsynth.ingest.page import template_digest, write_page
 from medsynth.ingest.quarantine import Quarantine
-from medsynth.ingest.reading import Context, Reading
-from medsynth.ingest.readings import Reader, listed_files
+from medsynth.ingest.reading import Context
 from medsynth.ingest.schema import (
-    Field,
     attributes_of,
     count_flags,
     declared_fields,
@@ -32,10 +34,12 @@ from medsynth.ingest.schema import (
 )
 from medsynth.ingest.source import InputFile, source_digest, walk
 from medsynth.ingest.table import Table, find_table, read_table
+from medsynth.ingest.workers import Here, Workers
 
 STAGE = "manifest"
 SUMMARY = "summary.json"
 _DEFAULTS = IngestConfig()
+_HERE = Here()
 
 
 def ingest(
@@ -45,11 +49,14 @@ def ingest(
     config: IngestConfig = _DEFAULTS,
     *,
     table: Path | None = None,
+    workers: Workers = _HERE,
     progress: Progress = silent,
 ) -> Artifact:
     """The manifest stage OUT/manifest of everything readable below `source`.
 
     `table` defaults to the metadata.csv, clinical.csv or participants.tsv that lies in `source`.
+    `workers` read in this process or elsewhere; they must see the same folders, and whoever they
+    are, the stage is the same.
     """
     if not source.is_dir():
         raise UsageProblem("the source must be a folder of scans; there is no such folder")
@@ -63,10 +70,12 @@ def ingest(
         stage=STAGE,
         parents=parents,
         config=config.model_dump(mode="json"),
-        code=code_digest("medsynth.ingest"),
+        code=json_digest([code_digest("medsynth.ingest"), template_digest()]),
         key_fingerprint=keys.fingerprint,
     )
-    work = _Work(keys, config, clinical, [f for f in files if f.path != where], progress)
+    rest = [file for file in files if file.path != where]
+    layout = read_layout(source, files)
+    work = _Work(keys, config, clinical, layout, rest, workers, progress)
     return produce(out, request, work.build)
 
 
@@ -77,98 +86,68 @@ class _Work:
     keys: Keys
     config: IngestConfig
     table: Table | None
+    layout: BidsLayout | None
     files: Sequence[InputFile]
+    workers: Workers
     progress: Progress
 
     def build(self, folder: Path) -> None:
-        """Fill the stage folder; what a killed run left there is written anew."""
-        shutil.rmtree(folder / "volumes", ignore_errors=True)
-        (folder / "volumes").mkdir()
-        quarantine = Quarantine(self.keys)
+        """Fill the stage folder."""
+        # Workers may be on other machines: they get the secret that names, not the others.
+        naming = replace(self.keys, signing=bytes(32), vault=bytes(32))
+        context = Context(naming, self.config, self.table, self.layout)
+        collection = Collection(context, self.workers, self.progress, Quarantine(naming))
         with hushed():
-            context = Context(self.keys, self.config, self.table)
-            reader = Reader(context, quarantine, self.progress)
-            read = _store_all(folder, reader, self._wanted(quarantine))
-        columns = self.table.columns if self.table else ()
-        facts = [facts for _, facts in read]
-        declared = self.config.attributes
-        fields = declared_fields(declared, columns, facts) if declared else None
-        manifest = _manifest(read, shown_fields(columns, facts) if fields is None else fields)
+            collection.collect(self._listed(collection), folder)
+        read = list(collection.scans.values())
+        manifest, attributes = _manifest(read, self.config, self.table)
         manifest.write(folder)
-        quarantine.write(folder)
-        summary = _summary(manifest, quarantine, len(self.files), reader.left_out)
+        collection.quarantine.write(folder)
+        summary = _summary(manifest, collection, len(self.files))
+        summary["attributes"] = attributes
         (folder / SUMMARY).write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
+        write_page(folder)
 
-    def _wanted(self, quarantine: Quarantine) -> Sequence[InputFile]:
-        if self.table is not None and self.table.names_images:
-            return listed_files(self.files, self.table, quarantine)
-        return self.files
-
-
-def _store_all(
-    folder: Path, reader: Reader, files: Sequence[InputFile]
-) -> list[tuple[Scan, Facts]]:
-    """Store every reading once; the same voxels of the same subject again are a duplicate."""
-    read: list[tuple[Scan, Facts]] = []
-    ids: set[str] = set()
-    seen: set[tuple[str, str]] = set()
-    for reading in reader.readings(files):
-        if reading.scan_id in ids:
-            reader.quarantine.add(reading.name, "store", "duplicate_conflict", reading.num_files)
-            continue
-        with reader.quarantine.guard(
-            reading.name, "store", otherwise="store_failed", count=reading.num_files
-        ):
-            scan = _store(folder, reading)
-            ids.add(scan.scan_id)
-            if (scan.subject_id, scan.digest) in seen:
-                (folder / scan.path).unlink()
-                reader.quarantine.add(reading.name, "store", "duplicate", reading.num_files)
-                continue
-            seen.add((scan.subject_id, scan.digest))
-            read.append((scan, reading.facts))
-    return read
+    def _listed(self, collection: Collection) -> Sequence[InputFile]:
+        """The files that the table names where it names files, else all."""
+        if self.table is None or not self.table.names_images:
+            return self.files
+        by_path = {file.path: file for file in self.files}
+        listed = [path for path in self.table.images if path in by_path]
+        for path in self.table.images:
+            if path not in by_path:
+                collection.quarantine.add(path.as_posix(), "index", "missing_file")
+        if len(listed) < len(self.files):
+            collection.left_out["not_listed"] = len(self.files) - len(listed)
+        return [by_path[path] for path in listed]
 
 
-def _store(folder: Path, reading: Reading) -> Scan:
-    return store_scan(
-        folder,
-        reading.volume,
-        scan_id=reading.scan_id,
-        subject_id=reading.subject_id,
-        modality=reading.modality,
-        attributes={},
-        flags=reading.flags,
-        provenance=reading.provenance,
-    )
-
-
-def _manifest(read: Sequence[tuple[Scan, Facts]], fields: Sequence[Field]) -> Manifest:
+def _manifest(
+    read: Sequence[tuple[Scan, Facts]], config: IngestConfig, table: Table | None
+) -> tuple[Manifest, dict[str, dict[str, Any]]]:
+    """The manifest, and how each attribute came about."""
+    columns, known = table.columns if table else (), [facts for _, facts in read]
+    if config.attributes:
+        fields = declared_fields(config.attributes, columns, known)
+    else:
+        fields = shown_fields(columns, known)
     scans = []
     for scan, facts in read:
         attributes, flags = attributes_of(fields, facts)
         scans.append(replace(scan, attributes=attributes, flags=(*scan.flags, *flags)))
-    return Manifest(tuple(scans), schema_of(fields))
+    return Manifest(tuple(scans), schema_of(fields)), attribute_report(fields, known)
 
 
-def _summary(
-    manifest: Manifest, quarantine: Quarantine, num_files: int, left_out: dict[str, int]
-) -> dict[str, object]:
+def _summary(manifest: Manifest, collection: Collection, num_files: int) -> dict[str, object]:
     flags = count_flags([scan.flags for scan in manifest])
     return {
         "num_files": num_files,
+        "num_read": sum(collection.read.values()),
         "num_volumes": len(manifest),
         "num_subjects": len(manifest.subjects),
-        "quarantined": quarantine.counts(),
-        "left_out": dict(sorted(left_out.items())),
+        "num_flagged": sum(bool(scan.flags) for scan in manifest),
+        "quarantined": collection.quarantine.counts(),
+        "left_out": dict(sorted(collection.left_out.items())),
         "flags": flags,
         "modalities": dict(sorted(Counter(scan.modality for scan in manifest).items())),
-        "attributes": {
-            name: {
-                "missing": sum(scan.attributes.get(name) is None for scan in manifest),
-                "refused": flags.get(f"attribute_refused:{name}", 0),
-                "ambiguous": flags.get(f"attribute_ambiguous:{name}", 0),
-            }
-            for name in manifest.schema.names
-        },
     }

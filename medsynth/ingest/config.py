@@ -6,6 +6,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from medsynth.core.schema import Scale
+from medsynth.ingest.nifti_config import NiftiConfig
+from medsynth.ingest.pixel_config import PixelChecks
+from medsynth.ingest.sandbox import Limits
+from medsynth.ingest.units import is_known_unit
+
+_MASK_RULE = re.compile(r"mask:[^#]+(#\d+(,\d+)*)?")
 
 
 class AttributeSource(BaseModel):
@@ -15,10 +21,13 @@ class AttributeSource(BaseModel):
 
     kind: Literal["continuous", "ordinal", "category", "labels"] = "continuous"
     """Free text is not among the kinds: it never leaves the archive."""
-    source: str = ""
-    """DICOM keyword or column of the table; empty: the column, else the tag, of this name."""
+    source: str | tuple[str, ...] = ""
+    """DICOM keyword, column of the table or "mask:WHERE#LABELS"; empty: the column, else the tag,
+    of this name. Several: the first that has a value, missing where two contradict each other."""
     unit: str = ""
-    """Unit of a continuous attribute."""
+    """Unit of a continuous attribute; a source in another known unit is converted."""
+    source_unit: str = ""
+    """Unit of the table's column where neither its name nor its values nor a sidecar say it."""
     low: float | None = None
     """Smallest value, in `unit`; `None`: what the data show, rounded down."""
     high: float | None = None
@@ -27,8 +36,31 @@ class AttributeSource(BaseModel):
     """Values of an ordinal (in order), category or labels; empty: what the data show."""
     words: dict[str, str] = Field(default_factory=dict)
     """Other spellings of values: raw word to value."""
+    missing: tuple[str, ...] = ()
+    """Further words that mean missing, like "999"; empty, n/a, unknown and - always do."""
     scale: Scale = "linear"
     """Scale of a continuous attribute, linear or log(1 + x)."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources in order of priority."""
+        one = (self.source,) if isinstance(self.source, str) else self.source
+        return tuple(source for source in one if source)
+
+    @field_validator("source")
+    @classmethod
+    def _is_mask_rule(cls, source: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for one in (source,) if isinstance(source, str) else source:
+            if one.startswith("mask:") and not _MASK_RULE.fullmatch(one):
+                raise ValueError('a mask must be spelled "mask:WHERE" or "mask:WHERE#1,2"')
+        return source
+
+    @field_validator("source_unit")
+    @classmethod
+    def _is_unit(cls, unit: str) -> str:
+        if unit and not is_known_unit(unit):
+            raise ValueError("source_unit must be a unit that can be converted")
+        return unit
 
 
 class IngestConfig(BaseModel):
@@ -44,22 +76,38 @@ class IngestConfig(BaseModel):
     """The table's column that names the subject; empty: patient_id, subject_id and the like."""
     modality: str = "OT"
     """Modality of NIfTI volumes and pictures, which do not say it (DICOM's word)."""
+    files: str = ""
+    """Pattern that the relative path of a NIfTI file or picture must contain, like "_T1w"."""
     series_description: str = ""
     """Pattern (case ignored) that a DICOM series description must contain; never stored."""
     localizers: bool = False
     """Whether DICOM localizers are scans."""
     min_matrix: int = Field(default=16, ge=1)
     """Fewest pixels on the shorter side of a plane."""
+    pixels: PixelChecks = PixelChecks()
+    """What is looked for in the pixels: burned-in text and faces."""
     max_bytes: int = Field(default=1 << 29, ge=1 << 10)
     """Most bytes that one file may decode or inflate to."""
     max_volume_bytes: int = Field(default=1 << 31, ge=1 << 10)
     """Most bytes that one volume may have."""
+    max_plane_bytes: int = Field(default=1 << 27, ge=1 << 10)
+    """Most bytes that one plane may decode to."""
+    decode_seconds: float = Field(default=30.0, gt=0)
+    """Longest time that one plane may take to decode, s."""
 
-    @field_validator("series_description")
+    nifti: NiftiConfig = NiftiConfig()
+    """Rules for what a NIfTI header leaves open."""
+
+    @property
+    def limits(self) -> Limits:
+        """What decoding one plane may take; a codec needs room beside the plane itself."""
+        return Limits(self.decode_seconds, 2 * self.max_plane_bytes + (1 << 26))
+
+    @field_validator("series_description", "files")
     @classmethod
     def _is_pattern(cls, pattern: str) -> str:
         try:
             re.compile(pattern)
         except re.error:
-            raise ValueError("series_description must be a regular expression") from None
+            raise ValueError("a pattern must be a regular expression") from None
         return pattern

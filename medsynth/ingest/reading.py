@@ -7,6 +7,7 @@ from medsynth.core.geometry import Volume
 from medsynth.core.keys import Keys
 from medsynth.core.manifest import Provenance
 from medsynth.ingest.attributes import Facts
+from medsynth.ingest.bids import BidsLayout
 from medsynth.ingest.config import IngestConfig
 from medsynth.ingest.index import Frame
 from medsynth.ingest.source import InputFile
@@ -38,6 +39,7 @@ class Context:
     keys: Keys
     config: IngestConfig
     table: Table | None = None
+    layout: BidsLayout | None = None
 
     def image_name(self, file: InputFile) -> str:
         """The file as the table's `image` column spells it."""

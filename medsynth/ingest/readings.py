@@ -1,69 +1,190 @@
-"""From input files to readings: what each file is, which belong together, one volume at a time."""
+"""What a worker does: find the images among some files, and store the volumes of some images.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+Both run in any process; all that they take and give can be pickled, and voxels go to the stage
+folder at once, so that they never travel and only one volume is in memory at a time.
+"""
 
-from medsynth.core.stage import Progress
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from medsynth.core.manifest import Scan, store_scan
+from medsynth.ingest.attributes import Facts
+from medsynth.ingest.config import IngestConfig
+from medsynth.ingest.decode import decode_frames
+from medsynth.ingest.deidentify import hushed
 from medsynth.ingest.index import Frame, read_frames
-from medsynth.ingest.quarantine import Quarantine
+from medsynth.ingest.pixels import check_pixels
+from medsynth.ingest.quarantine import Quarantine, Refusal
 from medsynth.ingest.reading import Context, Reading
 from medsynth.ingest.series import read_series, unwanted
-from medsynth.ingest.single import read_single, unwanted_file
+from medsynth.ingest.single import outside_layout, read_single, unwanted_file
 from medsynth.ingest.source import Form, InputFile, form_of
-from medsynth.ingest.stack import group_frames
-from medsynth.ingest.table import Table
 
 
 @dataclass(frozen=True)
-class Reader:
-    """Reads input files in one context; what cannot be read goes to quarantine."""
+class Found:
+    """What lies in a chunk of files: planes, other images, files refused and left out."""
+
+    frames: Sequence[Frame] = ()
+    others: Sequence[tuple[InputFile, Form]] = ()
+    refused: Sequence[Refusal] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is read together: the planes of one volume, or one file of another form.
+
+    `number` names it within one ingest; `num_lost` of its files were refused before.
+    """
+
+    number: int
+    frames: Sequence[Frame] = ()
+    other: tuple[InputFile, Form] | None = None
+    num_lost: int = 0
+
+    @property
+    def name(self) -> str:
+        """The first file's name."""
+        return self.other[0].name if self.other else self.frames[0].file.name
+
+    @property
+    def num_bytes(self) -> int:
+        """About how many bytes are read."""
+        if self.other:
+            return self.other[0].size
+        return sum(2 * frame.shape[0] * frame.shape[1] for frame in self.frames)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A volume that was written below `place`, and what is known of it."""
+
+    name: str
+    num_files: int
+    place: Path
+    scan: Scan
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of a chunk of pieces."""
+
+    stored: Sequence[Stored] = ()
+    refused: Sequence[Refusal] = ()
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Reads the headers of a chunk of files."""
 
     context: Context
-    quarantine: Quarantine
-    progress: Progress
-    left_out: dict[str, int] = field(default_factory=dict)
 
-    def readings(self, files: Sequence[InputFile]) -> Iterator[Reading]:
-        """One volume after the other; only one is in memory at a time."""
+    def __call__(self, files: Sequence[InputFile]) -> Found:
+        """The images among these files."""
+        quarantine = Quarantine(self.context.keys)
         frames: list[Frame] = []
         others: list[tuple[InputFile, Form]] = []
-        total = 2 * len(files)
-        for number, file in enumerate(files):
-            with self.quarantine.guard(file.name, "index", otherwise="bad_element"):
-                form = form_of(file)
-                if form == "dicom":
-                    frames += self._selected(read_frames(file, self.context.config))
-                elif self._is_wanted(unwanted_file(file, self.context)):
-                    others.append((file, form))
-            self.progress(number + 1, total)
-        for group in group_frames(frames):
-            if reading := read_series(group, self.context, self.quarantine):
-                yield reading
-        for number, (file, form) in enumerate(others):
-            yield from read_single(file, form, self.context, self.quarantine)
-            self.progress(total - len(others) + number + 1, total)
-        self.progress(total, total)
-
-    def _selected(self, frames: Sequence[Frame]) -> list[Frame]:
-        """The planes of one file that the configuration does not leave out."""
-        wanted = [f for f in frames if not unwanted(f, self.context.config)]
-        if not wanted:
-            self._is_wanted(unwanted(frames[0], self.context.config))
-        return wanted
-
-    def _is_wanted(self, reason: str) -> bool:
-        """Whether there is no reason to leave a file out; one that there is, is counted."""
-        if reason:
-            self.left_out[reason] = self.left_out.get(reason, 0) + 1
-        return not reason
+        left_out: Counter[str] = Counter()
+        with hushed():
+            for file in files:
+                with quarantine.guard(file.name, "index", otherwise="bad_element"):
+                    if reason := outside_layout(file, self.context):
+                        left_out[reason] += 1
+                        continue
+                    form = form_of(file)
+                    if form == "dicom":
+                        wanted, reason = _selected(file, self.context.config)
+                        frames += wanted
+                    elif not (reason := unwanted_file(file, self.context)):
+                        others.append((file, form))
+                    left_out[reason] += 1
+        del left_out[""]
+        return Found(frames, others, quarantine.refusals, left_out)
 
 
-def listed_files(
-    files: Sequence[InputFile], table: Table, quarantine: Quarantine
-) -> list[InputFile]:
-    """The files that the table names; a name without a file below the source is quarantined."""
-    by_path = {file.path: file for file in files}
-    for path in table.images:
-        if path not in by_path:
-            quarantine.add(path.as_posix(), "index", "missing_file")
-    return [by_path[path] for path in table.images if path in by_path]
+def _selected(file: InputFile, config: IngestConfig) -> tuple[list[Frame], str]:
+    """(the planes of a file that are wanted, why there is none)."""
+    frames = read_frames(file, config)
+    wanted = [frame for frame in frames if not unwanted(frame, config)]
+    return wanted, "" if wanted else unwanted(frames[0], config)
+
+
+@dataclass(frozen=True)
+class Storer:
+    """Reads a chunk of pieces and writes their volumes below `arriving`."""
+
+    context: Context
+    arriving: Path
+
+    def __call__(self, pieces: Sequence[Piece]) -> Batch:
+        """The volumes of these pieces."""
+        quarantine, stored = Quarantine(self.context.keys), list[Stored]()
+        with hushed():
+            for piece in pieces:
+                for number, reading in enumerate(self._readings(piece, quarantine)):
+                    place = self.arriving / f"{piece.number}-{number}"
+                    with quarantine.guard(
+                        reading.name, "store", otherwise="store_failed", count=reading.num_files
+                    ):
+                        stored.append(_store(place, self._checked(reading)))
+        return Batch(stored, quarantine.refusals)
+
+    def _readings(self, piece: Piece, quarantine: Quarantine) -> Iterable[Reading]:
+        if piece.other:
+            return read_single(*piece.other, self.context, quarantine)
+        reading = read_series(piece.frames, self.context, quarantine)
+        if reading and piece.num_lost:
+            flags = dict.fromkeys((*reading.flags, "files_quarantined"))
+            reading = replace(reading, flags=tuple(flags))
+        return [reading] if reading else []
+
+    def _checked(self, reading: Reading) -> Reading:
+        """The reading without what its pixels must not show: text, a face."""
+        volume, flags = check_pixels(
+            reading.volume,
+            reading.flags,
+            modality=reading.modality,
+            config=self.context.config.pixels,
+            plane_axis=reading.provenance.plane_axis if reading.provenance else None,
+        )
+        return replace(reading, volume=volume, flags=flags)
+
+
+def _store(place: Path, reading: Reading) -> Stored:
+    place.mkdir(parents=True, exist_ok=True)
+    scan = store_scan(
+        place,
+        reading.volume,
+        scan_id=reading.scan_id,
+        subject_id=reading.subject_id,
+        modality=reading.modality,
+        attributes={},
+        flags=reading.flags,
+        provenance=reading.provenance,
+    )
+    # The planes of a series share their tags: once is enough.
+    tags = list({id(tags): tags for tags in reading.facts.tags}.values())
+    facts = replace(reading.facts, tags=tags)
+    return Stored(reading.name, reading.num_files, place, scan, facts)
+
+
+@dataclass(frozen=True)
+class Prober:
+    """Decodes planes and keeps nothing: who dies over it has found the file to blame."""
+
+    context: Context
+
+    def __call__(self, frames: Sequence[Frame]) -> bool:
+        """Whether this process still lives."""
+        quarantine = Quarantine(self.context.keys)
+        with hushed():
+            decode_frames(
+                frames,
+                self.context.config,
+                lambda f: quarantine.guard(f.file.name, "decode", otherwise="decode_failed"),
+            )
+        return True

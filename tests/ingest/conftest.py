@@ -23,6 +23,9 @@ from medsynth.ingest.config import IngestConfig
 from medsynth.ingest.phantom_archive import write_phantom_archive
 from medsynth.ingest.quarantine import read_quarantine
 
+# The builder of cases (matrix/) is shared with benchmarks/, so it is imported by its own name.
+sys.path.insert(0, str(Path(__file__).parent))
+
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 ORIGIN = np.array([-30.0, -20.0, -15.0])
 
@@ -145,6 +148,21 @@ def read(tmp_path: Path) -> Callable[..., tuple[dict[str, int], list[tuple[Scan,
         return read_quarantine(made.path), scans
 
     return run
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], tuple[Path, Any]]:
+    """`written(case)`: the folder of a case of the matrix, written once, and its right answer."""
+    root = tmp_path_factory.mktemp("matrix")
+    known: dict[str, tuple[Path, Any]] = {}
+
+    def write(each: Any) -> tuple[Path, Any]:
+        if each.name not in known:
+            folder = root / f"{len(known):03d}"
+            known[each.name] = (folder, each.write(folder))
+        return known[each.name]
+
+    return write
 
 
 @pytest.fixture(scope="session")
