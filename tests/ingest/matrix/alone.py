@@ -13,7 +13,6 @@ from pathlib import Path
 
 from medsynth.core.keys import DEMO_KEYS
 from medsynth.core.manifest import Manifest, load_scan
-from medsynth.core.stage import code_digest
 from medsynth.ingest.archive import ingest
 from medsynth.ingest.config import IngestConfig
 from medsynth.ingest.quarantine import read_quarantine
@@ -57,8 +56,8 @@ def in_child(file: Path, scratch: Path) -> dict[str, object]:
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])
-    code_digest("medsynth.ingest")  # once, not in every child
-    root.mkdir(parents=True, exist_ok=True)
+    (root / "nothing").mkdir(parents=True)
+    ingest(root / "nothing", root / "warm", DEMO_KEYS)  # imports once, not in every child
     found = {
         name: in_child(Path(name), root / f"{number}") for number, name in enumerate(sys.argv[2:])
     }
