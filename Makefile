@@ -40,9 +40,11 @@ lock:
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | grep -v -e '^torch==' -e '^uv==' > $(VENV)/pins.txt
 	$(BIN)/uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate $(VENV)/pins.txt -o requirements.lock
 
-# What benchmarks set us beside, apart from what we run on: PYTHONPATH=.peers finds it.
+# What benchmarks set us beside, each in a folder of its own, apart from what we run on.
 peers: setup
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --target .peers --no-deps -r benchmarks/peers.txt
+	for peer in $$(cat benchmarks/peers.txt); do \
+	  folder=.peers/$$(echo $${peer%%==*} | tr - _); \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --target $$folder $$peer || exit 1; done
 
 clean:
 	rm -rf $(VENV) .peers demo

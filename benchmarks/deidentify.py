@@ -2,10 +2,7 @@
 
     .venv/bin/python benchmarks/deidentify.py [--write docs/benchmarks/deidentify.md]
 
-Peers, pinned in benchmarks/peers.txt, each in a folder of its own so that none can shadow another:
-
-    for p in dicom-anonymizer==2.1.0 deid==0.4.13 dicognito==0.19.0; do
-        .venv/bin/uv pip install --target .peers/$(echo ${p%%==*} | tr - _) $p; done
+Peers, pinned in benchmarks/peers.txt, lie each in a folder of its own (`make peers`).
 
 Every tool gets every file with its default settings (ours: patient characteristics and modified
 dates) and runs in a process of its own. Leaks are counted in what it writes, names of files left

@@ -2,12 +2,14 @@
 
 One run, same files, interleaved; ratios are medians of pairs, with their quartiles. Run by hand:
 
-    OMP_NUM_THREADS=1 python benchmarks/ingest_speed.py [--rounds 5] [--instances 50000] [--write]
+    OMP_NUM_THREADS=1 python benchmarks/ingest_speed.py [--rounds 5] [--instances 50000]
+        [--room FOLDER] [--write]
 
-dicom2nifti comes from .peers (`uv pip install --target .peers/dicom2nifti dicom2nifti`).
+dicom2nifti comes from .peers (`make peers`).
 """
 
 import argparse
+import gzip
 import os
 import platform
 import resource
@@ -20,6 +22,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -114,7 +117,27 @@ def dicom2nifti(source: Path, out: Path) -> None:
 
 
 def pydicom(source: Path, out: Path) -> None:
+    """Decoded and stacked, no more."""
     np.stack([dcmread(path).pixel_array for path in sorted(source.iterdir())])
+
+
+def pydicom_written(source: Path, out: Path) -> None:
+    """Decoded, stacked and written as .nii, unchecked, with an affine of ones."""
+    volume = np.stack([dcmread(path).pixel_array for path in sorted(source.iterdir())])
+    out.mkdir()
+    nib.save(nib.Nifti1Image(volume.T, np.eye(4)), out / "a.nii")
+
+
+def decoded(source: Path, out: Path) -> None:
+    """Our planes, decoded in the sandbox, masked and rescaled, no more."""
+    from medsynth.ingest.config import IngestConfig
+    from medsynth.ingest.decode import decode_frames
+    from medsynth.ingest.index import read_frames
+    from medsynth.ingest.source import walk
+
+    config = IngestConfig()
+    frames = [frame for file in walk(source) for frame in read_frames(file, config)]
+    decode_frames(frames, config, lambda frame: nullcontext())
 
 
 def timed(function: Callable[[Path, Path], None], source: Path, room: Path) -> float:
@@ -153,35 +176,55 @@ def native(room: Path, rounds: int) -> Iterator[Line]:
 
 def jpegls(room: Path, rounds: int) -> Iterator[Line]:
     source = write_ct(room / "jpegls", 60, jpegls=True)
-    mine, theirs = interleaved((ours, pydicom), source, room, rounds)
-    yield compared("CT JPEG-LS, 60 planes: pydicom / ours", theirs, mine, ">= 1.5")
+    mine, written, bare, plain = interleaved(
+        (ours, pydicom_written, decoded, pydicom), source, room, rounds
+    )
+    name = "CT JPEG-LS, 60 planes"
+    yield compared(f"{name}, both decode: pydicom / ours", plain, bare, ">= 1.5")
+    yield compared(f"{name}: pydicom + write / our whole stage", written, mine, ">= 1.5")
 
 
 def two_processes(room: Path, rounds: int) -> Iterator[Line]:
+    for kind, count in (("native", 16), ("JPEG-LS", 8)):
+        source = room / f"many-{kind}"
+        for number in range(count):
+            write_ct(source / str(number), 100, series=str(number), jpegls=kind == "JPEG-LS")
+        single, double = one_and_two(source, room, rounds)
+        what = f"{count} CTs of 100 planes, {kind}: one process / two"
+        yield compared(what, single, double, ">= 1.8")
+        shutil.rmtree(source)
+
+
+def one_and_two(source: Path, room: Path, rounds: int) -> list[list[float]]:
+    """Seconds of one worker process and of two, each with one thread, started before."""
     from medsynth.ingest.workers import Processes
 
-    for number in range(8):
-        write_ct(room / "many" / str(number), 100, series=str(number))
     with Processes(1) as one, Processes(2) as two:
-        single, double = interleaved(
-            (lambda s, o: ours(s, o, one), lambda s, o: ours(s, o, two)),
-            room / "many",
-            room,
-            rounds,
+        return interleaved(
+            (lambda s, o: ours(s, o, one), lambda s, o: ours(s, o, two)), source, room, rounds
         )
-    yield compared("8 CTs of 100 planes: one process / two", single, double, ">= 1.8")
-    shutil.rmtree(room / "many")
 
 
 def gzipped(room: Path, rounds: int) -> Iterator[Line]:
+    """Readers alone, on the file that nibabel writes (level 1) and on gzip's own level."""
+    rng = np.random.default_rng(0)
+    voxels = rng.normal(0, 12, (256, 256, 200)).cumsum(axis=2).astype(np.int16)
+    for level, goal in ((1, ">= 3"), (6, "-")):
+        source = room / f"gz{level}"
+        source.mkdir()
+        data = nib.Nifti1Image(voxels, np.eye(4)).to_bytes()
+        (source / "a.nii.gz").write_bytes(gzip.compress(data, level))
+        own, plain, loaded = read_gzipped(source, room, rounds)
+        what = f".nii.gz of 26 MB, level {level}, reading"
+        yield compared(f"{what}: nibabel / ours", plain, own, goal)
+        yield compared(f"{what}: MONAI LoadImage / ours", loaded, own, "-")
+
+
+def read_gzipped(source: Path, room: Path, rounds: int) -> list[list[float]]:
+    """Seconds of ours, nibabel and MONAI."""
     from medsynth.ingest.config import IngestConfig
     from medsynth.ingest.nifti import read_header, read_volumes
     from medsynth.ingest.source import walk
-
-    (room / "gz").mkdir()
-    rng = np.random.default_rng(0)
-    voxels = rng.normal(0, 12, (256, 256, 200)).cumsum(axis=2).astype(np.int16)
-    nib.save(nib.Nifti1Image(voxels, np.eye(4)), room / "gz" / "a.nii.gz")
 
     def mine(source: Path, out: Path) -> None:
         (file,) = walk(source)
@@ -197,9 +240,7 @@ def gzipped(room: Path, rounds: int) -> Iterator[Line]:
 
         LoadImage(image_only=True)(source / "a.nii.gz")
 
-    own, plain, loaded = interleaved((mine, nibabel, load_image), room / "gz", room, rounds)
-    yield compared(".nii.gz of 26 MB: nibabel / ours", plain, own, ">= 3")
-    yield compared(".nii.gz of 26 MB: MONAI / ours", loaded, own, ">= 6")
+    return interleaved((mine, nibabel, load_image), source, room, rounds)
 
 
 def write_many(folder: Path, count: int) -> Path:
@@ -281,13 +322,12 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", default=["native", "jpegls", "two_processes", "gzipped", "headers"]
     )
+    parser.add_argument("--room", type=Path, help="where files are written; default: /tmp")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     lines, facts = [], []
-    with tempfile.TemporaryDirectory(
-        dir="/tmp/scale" if Path("/tmp/scale").is_dir() else None
-    ) as name:
+    with tempfile.TemporaryDirectory(dir=given.room) as name:
         for part in (native, jpegls, two_processes, gzipped):
             if part.__name__ in given.only:
                 for line in part(Path(name), given.rounds):
