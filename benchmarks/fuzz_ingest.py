@@ -19,15 +19,21 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from fuzz_mutations import Seed, datasets, mutants, seeds
+
+from medsynth.core.errors import UsageProblem
 from medsynth.core.keys import DEMO_KEYS
 from medsynth.ingest import sandbox
-from medsynth.ingest.account import read_account
+from medsynth.ingest.account import SUMMARY, read_account
 from medsynth.ingest.archive import ingest
 from medsynth.ingest.config import IngestConfig
+from medsynth.ingest.nifti_config import NiftiConfig
 from medsynth.ingest.pixel_config import PixelChecks
+from medsynth.ingest.quarantine import read_quarantine
 from medsynth.ingest.reasons import FLAGS, LEFT_OUT, REASONS, words_of
 
 BATCH = 200
@@ -35,7 +41,10 @@ MOST_SECONDS = 600
 MOST_BYTES = 512 << 20
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CONFIG = IngestConfig(
-    min_matrix=1, localizers=True, pixels=PixelChecks(text="off", ocr="off", faces="keep")
+    min_matrix=1,
+    localizers=True,
+    nifti=NiftiConfig(volumes="split"),
+    pixels=PixelChecks(text="off", ocr="off", faces="keep"),
 )
 
 
@@ -57,42 +66,56 @@ def child(source: Path, out: Path) -> None:
     most = pages * resource.getpagesize() + MOST_BYTES
     # The soft limit alone: the codecs' child sets its own.
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
-    made = ingest(source, out, DEMO_KEYS, CONFIG)
+    try:
+        made = ingest(source, out, DEMO_KEYS, CONFIG)
+    except UsageProblem:  # a table that is none: the work stops with one sentence
+        out.mkdir(exist_ok=True)
+        (out / "told.json").write_text(json.dumps({"stopped": True}))
+        return
     sandbox.close_all()
     account = read_account(made.path)
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    refused = read_quarantine(made.path)
+    # Not our own ru_maxrss, which begins with what the process that started us had.
+    (own,) = (o for o in Path("/proc/self/status").read_text().splitlines() if "VmHWM:" in o)
+    codecs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     told = {
         "files": account.num_files,
         "read": account.num_read,
         "volumes": account.num_volumes,
-        "refused": {line.code: line.count for line in account.refused},
+        "read in part": json.loads((made.path / SUMMARY).read_text())["num_read_in_part"],
+        "refused": {code: n for code, n in refused.items() if code != "missing_file"},
         "left_out": {line.code: line.count for line in account.left_out},
         "flags": [line.code for line in account.flags],
-        "peaks": [resource.getrusage(one).ru_maxrss << 10 for one in who],
+        "peaks": [int(own.split()[1]) << 10, codecs << 10],
     }
     (out / "told.json").write_text(json.dumps(told))
 
 
 def fuzz(count: int, seed: int, scratch: Path) -> Tally:
     """Damage so many files and ingest them batch by batch."""
-    from fuzz_mutations import mutants, seeds  # its imports are no part of what a child may take
-
     tally = Tally()
     pool = seeds(scratch / "seeds", SHARED)
     shutil.rmtree(scratch / "seeds")
     print(f"{len(pool)} seeds: {dict(Counter(one.kind for one in pool))}", flush=True)
-    stream = mutants(pool, count, seed)
-    for number in range(-(-count // BATCH)):
+    for number, files in enumerate(_batches(mutants(pool, count, seed), count, seed)):
         folder = scratch / f"batch{number:04d}"
         for name in ("in", "home", "tmp", "cwd"):
             (folder / name).mkdir(parents=True)
-        for at, one in zip(range(BATCH), stream, strict=False):
-            (folder / "in" / f"{at:03d}{one.suffix}").write_bytes(one.data)
+        for name, data in files.items():
+            (folder / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "in" / name).write_bytes(data)
         broken = list(_run(folder, tally))
         tally.broken += [f"batch {number}: {rule}" for rule in broken]
         shutil.move(folder, scratch / "bad" / folder.name) if broken else shutil.rmtree(folder)
         print(f"{number:4d} {dict(tally.counts)} {broken or ''}", flush=True)
     return tally
+
+
+def _batches(stream: Iterator[Seed], count: int, seed: int) -> Iterator[dict[str, bytes]]:
+    """Files by name: damaged ones by the batch, then one damaged dataset for every hundred."""
+    while files := {f"{n:03d}{s.suffix}": s.data for n, s in enumerate(islice(stream, BATCH))}:
+        yield files
+    yield from datasets(count // 100, seed)
 
 
 def _run(folder: Path, tally: Tally) -> Iterator[str]:
@@ -135,8 +158,11 @@ def _listing(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def _judged(told: dict[str, Any], tally: Tally) -> Iterator[str]:
+    if "stopped" in told:
+        tally.counts["datasets stopped for their table"] += 1
+        return
     refused, left_out = Counter(told["refused"]), Counter(told["left_out"])
-    total = told["read"] + refused.total() + left_out.total()
+    total = told["read"] + refused.total() + left_out.total() - told["read in part"]
     if total != told["files"]:
         yield f"{told['files']} files are counted as {total}"
     codes = ((told["refused"], REASONS), (left_out, LEFT_OUT), (told["flags"], FLAGS))
@@ -145,7 +171,7 @@ def _judged(told: dict[str, Any], tally: Tally) -> Iterator[str]:
             yield f"unknown codes {unknown}"
     if max(told["peaks"]) > MOST_BYTES:
         yield f"takes {max(told['peaks']) >> 20} MiB"
-    tally.counts.update({name: told[name] for name in ("files", "read", "volumes")})
+    tally.counts.update({name: told[name] for name in ("files", "read", "read in part", "volumes")})
     tally.counts.update(refused=refused.total(), left_out=left_out.total())
     tally.refused += refused
     tally.left_out += left_out

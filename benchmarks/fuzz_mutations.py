@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "ingest"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "ingest"))
 
 from matrix.every import CASES
 
@@ -103,16 +103,53 @@ def _written(image: Image.Image, form: str, **options: object) -> bytes:
 
 
 def mutants(pool: list[Seed], count: int, seed: int) -> Iterator[Seed]:
-    """So many damaged files; every kind of seed comes as often as every other."""
+    """So many damaged files; half of the matrix, every other kind as often as the others."""
     rng = np.random.default_rng(seed)
     kinds: dict[str, list[Seed]] = {}
     for one in pool:
         kinds.setdefault(one.kind, []).append(one)
     names = sorted(kinds)
     for number in range(count):
-        of_kind = kinds[names[number % len(names)]]
+        of_kind = kinds["matrix" if number % 2 else names[number // 2 % len(names)]]
         one = of_kind[rng.integers(len(of_kind))]
         yield Seed(one.kind, _damaged(one, pool, number, rng), one.suffix)
+
+
+def datasets(count: int, seed: int) -> Iterator[dict[str, bytes]]:
+    """So many folders of a BIDS dataset, or of pictures with a table, a third of whose files are
+    damaged."""
+    rng = np.random.default_rng([seed, 1])
+    for number in range(count):
+        whole = _bids() if number % 3 else _with_table()
+        yield {
+            name: mutated(data, rng, data) if rng.random() < 1 / 3 else data
+            for name, data in whole.items()
+        }
+
+
+def _bids() -> dict[str, bytes]:
+    image = nib.Nifti1Image(np.ones((5, 6, 7), np.int16), np.eye(4)).to_bytes()
+    weighted = nib.Nifti1Image(np.ones((5, 6, 7, 2), np.int16), np.eye(4)).to_bytes()
+    found = {
+        "dataset_description.json": b'{"Name": "x", "BIDSVersion": "1.8.0"}',
+        "participants.tsv": b"participant_id\tage\tsex\nsub-0\t50\tF\nsub-1\tn/a\tM\n",
+        "participants.json": b'{"age": {"Units": "year"}, "sex": {"Levels": {"F": "female"}}}',
+        "dwi.json": b'{"EchoTime": 0.08, "MagneticFieldStrength": 3}',
+        ".bidsignore": b"extra/\n*_x.nii.gz\n",
+    }
+    for subject in ("sub-0", "sub-1", "sub-2"):
+        anat, dwi = f"{subject}/anat/{subject}_T1w", f"{subject}/dwi/{subject}_dwi"
+        packed = gzip.compress(image.replace(b"\1\0", subject.encode()[-2:]), mtime=0)
+        found |= {f"{anat}.nii.gz": packed, f"{anat}.json": b'{"RepetitionTime": 2.3, "Age": 5}'}
+        found |= {f"{dwi}.nii": weighted, f"{dwi}.bval": b"0 1000\n", f"{dwi}.json": b"{}"}
+        found |= {f"{dwi}.bvec": b"0 1\n0 0\n0 0\n"}
+    return found
+
+
+def _with_table() -> dict[str, bytes]:
+    pictures = {f"p{n}{one.suffix}": one.data for n, one in enumerate(_pictures())}
+    rows = "".join(f"{name},P{n % 7},{50 + n}\n" for n, name in enumerate(pictures))
+    return pictures | {"metadata.csv": f"image,patient_id,age\n{rows}".encode()}
 
 
 def _damaged(one: Seed, pool: list[Seed], number: int, rng: np.random.Generator) -> bytes:
@@ -124,9 +161,15 @@ def _damaged(one: Seed, pool: list[Seed], number: int, rng: np.random.Generator)
     if packed:
         data = gzip.decompress(data)
     other = pool[rng.integers(len(pool))].data
-    for _ in range(rng.integers(1, 4)):
-        data = MUTATIONS[rng.integers(len(MUTATIONS))](bytearray(data or b"\0"), rng, other)
+    data = mutated(data, rng, other)
     return gzip.compress(data, mtime=0) if packed else data
+
+
+def mutated(data: bytes, rng: np.random.Generator, other: bytes) -> bytes:
+    """One change, or seldom a few; small ones more often than those that cut."""
+    for _ in range(rng.choice([1, 1, 1, 2, 3])):
+        data = MUTATIONS[rng.integers(len(MUTATIONS))](bytearray(data or b"\0"), rng, other)
+    return data
 
 
 def _place(data: bytearray, rng: np.random.Generator) -> int:
@@ -188,7 +231,10 @@ def remove_block(data: bytearray, rng: np.random.Generator, other: bytes) -> byt
 
 MUTATIONS: tuple[Mutation, ...] = (
     flip_bits,
+    flip_bits,
+    flip_bits,
     run_of_bytes,
+    set_length,
     truncate,
     splice,
     set_length,

@@ -35,7 +35,9 @@ class RunConfig(BaseModel):
     """Declared attributes by name; a shorter way to write ingest.attributes."""
     ingest: IngestConfig = IngestConfig()
     """Reading an archive."""
-    workers: str = Field("", pattern=r"^$|^(processes|dask|ray):[1-9]\d*$|^dask:t(cp|ls)://|^ray://")
+    workers: str = Field(
+        "", pattern=r"^$|^(processes|dask|ray):[1-9]\d*$|^dask:t(cp|ls)://|^ray://"
+    )
     """Who reads it: empty for this process, processes:4, dask:4, dask:tcp://HOST:8786, ray:4 or
     ray://HOST:10001; the stage is the same with any."""
     deidentify: DeidentifyConfig = DeidentifyConfig()

@@ -7,15 +7,15 @@
 Dask and Ray are reached through Prefect's task runners, one task per chunk. Workers must see
 SOURCE and OUT under the same paths (on other machines also a Prefect server, by PREFECT_API_URL),
 and they get the secret that names subjects: a cluster must be trusted as this machine is. What
-travels is opaque to Prefect, so nothing of it is recorded.
+travels is a callable: Prefect neither looks into it nor records it.
 """
 
 import logging
-import pickle
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from prefect import task
@@ -53,20 +53,19 @@ class _Fault:
 
 
 @task(name="chunk", **TASK)
-def do_chunk(work: bytes) -> bytes:
-    """Do one pickled (function, chunk); answer or fault is pickled too."""
+def do_chunk(work: Callable[[], Any]) -> Any:
+    """What the work answers, or what went wrong."""
     try:
-        function, chunk = pickle.loads(work)
-        return pickle.dumps(function(chunk))
+        return work()
     except Exception:
-        return pickle.dumps(_Fault(traceback.format_exc()))
+        return _Fault(traceback.format_exc())
 
 
 @dataclass(frozen=True)
 class _Cluster:
     """Workers behind a task runner of Prefect; `losses` are what it raises when one dies."""
 
-    submit: Callable[[bytes], Any]
+    submit: Callable[[Callable[[], Any]], Any]
     losses: tuple[type[Exception], ...]
     ahead: int
 
@@ -76,21 +75,20 @@ class _Cluster:
         """The answers in the order of the chunks; `None` where the worker died over one."""
 
         def start(chunk: Chunk) -> Callable[[], Answer | None]:
-            future = self.submit(pickle.dumps((function, chunk)))
+            future = self.submit(partial(function, chunk))
             return lambda: self._answer(future)
 
         return in_order(start, chunks, ahead=self.ahead)
 
     def _answer(self, future: Any) -> Any:
         try:
-            work = future.result()
+            answer = future.result()
         except self.losses:
             return None
-        if isinstance(work, self.losses):  # Ray's future hands some errors over as results
+        if isinstance(answer, self.losses):  # Ray's future hands some errors over as results
             return None
-        if isinstance(work, Exception):
-            raise work
-        answer = pickle.loads(work)
+        if isinstance(answer, Exception):
+            raise answer
         if isinstance(answer, _Fault):
             raise RuntimeError(answer.text)
         return answer
@@ -122,7 +120,7 @@ def _dask(where: str) -> Any:
         # A chunk that killed its worker is not sent again: it is taken apart first.
         with config.set({"distributed.scheduler.allowed-failures": 0}), runner as started:
 
-            def submit(work: bytes) -> Any:
+            def submit(work: Callable[[], Any]) -> Any:
                 return started.submit(do_chunk, parameters={"work": work})
 
             yield _Cluster(submit, (KilledWorker,), 2 * count or _AHEAD)
@@ -147,7 +145,7 @@ def _ray(where: str) -> Any:
     def opened() -> Iterator[_Cluster]:
         with runner as started:
 
-            def submit(work: bytes) -> Any:
+            def submit(work: Callable[[], Any]) -> Any:
                 with remote_options(max_retries=0):
                     return started.submit(do_chunk, parameters={"work": work})
 

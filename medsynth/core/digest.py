@@ -5,13 +5,15 @@ section 2.1, over its scans and their attributes (RFC 8785 canonical JSON).
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rfc8785
 from jaxtyping import Float, Shaped
+
+_SLAB, _PLANES = 32, 8  # voxels along the first and the last axis that are turned at once
 
 
 def canonical_json(value: Any) -> bytes:
@@ -37,20 +39,29 @@ def scan_digest(
     """SHA-256 over header lines, C-order little-endian RAS+ voxels as stored, and the affine."""
     shape = ",".join(str(side) for side in voxels.shape)
     sha = hashlib.sha256(f"medsynth-scan-1\n{shape}\n{voxels.dtype.name}\n".encode("ascii"))
-    sha.update(_in_c_order(voxels).astype(voxels.dtype.newbyteorder("<"), copy=False).data)
+    for piece in _in_c_order(voxels):
+        sha.update(piece.astype(voxels.dtype.newbyteorder("<"), copy=False).data)
     sha.update(np.ascontiguousarray(affine, "<f4").tobytes())
     return sha.hexdigest()
 
 
-def _in_c_order(voxels: Shaped[np.ndarray, "i j k"]) -> Shaped[np.ndarray, "i j k"]:
-    """The voxels with the last axis running fastest in memory."""
+def _in_c_order(voxels: Shaped[np.ndarray, "i j k"]) -> Iterator[Shaped[np.ndarray, "_ j k"]]:
+    """The voxels piece by piece along the first axis, the last one running fastest in memory.
+
+    A piece is overwritten by the next: pieces that stay in the cache are as fast as one copy of
+    everything, which would need as much memory again.
+    """
     if voxels.flags.c_contiguous:
-        return voxels
-    ordered = np.empty(voxels.shape, voxels.dtype)
-    for j in range(voxels.shape[1]):
-        # One plane at a time stays in the cache: seven times as fast as all at once.
-        ordered[:, j] = np.ascontiguousarray(voxels[:, j].T).T
-    return ordered
+        yield voxels
+        return
+    slab = np.empty((_SLAB, *voxels.shape[1:]), voxels.dtype)
+    for i in range(0, len(voxels), _SLAB):
+        part = voxels[i : i + _SLAB]
+        piece = slab[: len(part)]
+        for k in range(0, voxels.shape[2], _PLANES):
+            planes = slice(k, k + _PLANES)
+            piece[..., planes] = np.ascontiguousarray(part[..., planes].T).T
+        yield piece
 
 
 def merkle_root(leaves: Sequence[bytes]) -> str:

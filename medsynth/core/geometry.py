@@ -28,9 +28,12 @@ class Geometry:
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        # A file holds it in single precision, where it must be as good.
+        with np.errstate(over="ignore"):
+            stored = affine.astype(np.float32).astype(np.float64)
+        if affine.shape != (4, 4) or not np.isfinite(stored).all():
             raise ValueError(f"affine must be a finite 4x4 matrix, got shape {affine.shape}")
-        if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        if not abs(np.linalg.det(stored[:3, :3])) >= 1e-9:
             raise ValueError("affine must be invertible, got a singular matrix")
         if len(self.spatial_shape) != 3 or min(self.spatial_shape) < 1:
             raise ValueError(

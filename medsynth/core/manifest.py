@@ -210,8 +210,12 @@ def store_scan(
     flags: Sequence[str] = (),
     fold: str | None = None,
     provenance: Provenance | None = None,
+    digest: str | None = None,
 ) -> Scan:
-    """Write a RAS+ volume to volumes/SCAN_ID.nii below a stage folder and return its row."""
+    """Write a RAS+ volume to volumes/SCAN_ID.nii below a stage folder and return its row.
+
+    `digest` is the scan digest, given where somebody else works it out.
+    """
     path = Path("volumes") / f"{scan_id}.nii"
     (folder / "volumes").mkdir(exist_ok=True)
     write_volume(folder / path, volume)
@@ -220,7 +224,7 @@ def store_scan(
         scan_id=scan_id,
         subject_id=subject_id,
         path=path.as_posix(),
-        digest=scan_digest(volume.array[0], affine),
+        digest=scan_digest(volume.array[0], affine) if digest is None else digest,
         modality=modality,
         shape=volume.geometry.spatial_shape,
         affine=tuple(float(x) for x in np.asarray(affine, np.float32).ravel()),

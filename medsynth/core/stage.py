@@ -14,14 +14,17 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from medsynth.core.digest import file_digest, json_digest
 from medsynth.core.errors import StaleInput
+from medsynth.core.threads import in_threads
 
 FORMAT = "medsynth-stage-1"
 RECEIPT = "receipt.json"
 _PACKAGES = ("medsynth", "privacy", "flows")
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as long work goes on."""
@@ -68,7 +71,11 @@ class Request:
         return json_digest(_plain(asdict(self)))
 
 
-def produce(out: Path, request: Request, build: Callable[[Path], None]) -> Artifact:
+Build = Callable[[Path], Mapping[str, str] | None]
+"""Fills a folder; may return digests of files that it took while it wrote them, by path in it."""
+
+
+def produce(out: Path, request: Request, build: Build) -> Artifact:
     """The stage OUT/STAGE that answers this request: found, or built by `build(folder)`.
 
     `build` gets an unfinished folder that may hold what an earlier, killed run left there.
@@ -81,8 +88,7 @@ def produce(out: Path, request: Request, build: Callable[[Path], None]) -> Artif
     partial.mkdir(parents=True, exist_ok=True)
     for private in (out, partial.parent, partial):
         private.chmod(0o700)
-    build(partial)
-    digest = _write_receipt(partial, request)
+    digest = _write_receipt(partial, request, build(partial) or {})
     if folder.exists():
         _supersede(folder)
     partial.rename(folder)
@@ -117,12 +123,12 @@ def _find(folder: Path, request: Request) -> Artifact | None:
     return Artifact(folder, found.digest, reused=True) if same else None
 
 
-def _write_receipt(folder: Path, request: Request) -> str:
+def _write_receipt(folder: Path, request: Request, known: Mapping[str, str]) -> str:
     receipt = {
         "format": FORMAT,
         "version": version("medsynth"),
         **_plain(asdict(request)),
-        "files": _file_digests(folder),
+        "files": _file_digests(folder, known),
     }
     receipt["digest"] = _receipt_digest(receipt)
     (folder / RECEIPT).write_text(json.dumps(receipt, indent=1, sort_keys=True) + "\n")
@@ -133,13 +139,14 @@ def _receipt_digest(receipt: Mapping[str, Any]) -> str:
     return json_digest({name: value for name, value in receipt.items() if name != "digest"})
 
 
-def _file_digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): file_digest(path)
-        for path in files
-        if path.relative_to(folder).as_posix() != RECEIPT
-    }
+def _file_digests(folder: Path, known: Mapping[str, str] = _NONE) -> dict[str, str]:
+    """Digest of every file by its path in the folder; what is known of one is not read again."""
+    paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = sorted(path for path in paths if path != RECEIPT)
+    unknown = [name for name in names if name not in known]
+    read = in_threads(lambda name: file_digest(folder / name), unknown)
+    found = {**known, **{name: digest() for name, digest in zip(unknown, read, strict=True)}}
+    return {name: found[name] for name in names}
 
 
 def _supersede(folder: Path) -> None:

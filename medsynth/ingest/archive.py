@@ -6,7 +6,7 @@ a wrong volume without a flag is the one thing that must never happen.
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,8 @@ class _Work:
     workers: Workers
     progress: Progress
 
-    def build(self, folder: Path) -> None:
-        """Fill the stage folder."""
+    def build(self, folder: Path) -> Mapping[str, str]:
+        """Fill the stage folder; returns the digests of the volumes' files."""
         # Workers may be on other machines: they get the secret that names, not the others.
         naming = replace(self.keys, signing=bytes(32), vault=bytes(32))
         context = Context(naming, self.config, self.table, self.layout)
@@ -107,6 +107,7 @@ class _Work:
         summary["attributes"] = attributes
         (folder / SUMMARY).write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
         write_page(folder)
+        return collection.digests
 
     def _listed(self, collection: Collection) -> Sequence[InputFile]:
         """The files that the table names where it names files, else all."""
@@ -142,7 +143,8 @@ def _summary(manifest: Manifest, collection: Collection, num_files: int) -> dict
     flags = count_flags([scan.flags for scan in manifest])
     return {
         "num_files": num_files,
-        "num_read": sum(collection.read.values()),
+        "num_read": len(collection.read),
+        "num_read_in_part": collection.quarantine.count_among(collection.read),
         "num_volumes": len(manifest),
         "num_subjects": len(manifest.subjects),
         "num_flagged": sum(bool(scan.flags) for scan in manifest),

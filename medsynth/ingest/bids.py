@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medsynth.core.errors import UnreadableScan, UsageProblem
 from medsynth.ingest.bids_names import BidsName, ignored_by, known_values, parse_name, read_json
-from medsynth.ingest.source import InputFile
+from medsynth.ingest.source import InputFile, is_plain
 from medsynth.ingest.table import Row, read_table
 
 DESCRIPTION, PARTICIPANTS = "dataset_description.json", "participants.tsv"
@@ -165,7 +165,7 @@ def read_layout(source: Path, files: Sequence[InputFile]) -> BidsLayout | None:
 
 def _has_root(source: Path) -> bool:
     """Whether the root's files lie there, though the caller took them from the list."""
-    return any((source / name).is_file() for name in (DESCRIPTION, PARTICIPANTS))
+    return any(is_plain(source / name) for name in (DESCRIPTION, PARTICIPANTS))
 
 
 def _lines(path: Path | None) -> list[str]:
@@ -242,7 +242,7 @@ class _Tables:
                 "phenotype/"
             ):
                 units |= _units(file)
-        people = _rows(where[PARTICIPANTS]) if where[PARTICIPANTS].is_file() else ()
+        people = _rows(where[PARTICIPANTS]) if is_plain(where[PARTICIPANTS]) else ()
         return cls(people, sessions, tuple(measured), units, frozenset(broken))
 
 

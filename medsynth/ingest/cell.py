@@ -6,10 +6,12 @@ It imports as little as it can, for it is started anew whenever a file broke it.
 import json
 import math
 import os
-import pickle
 import resource
 import signal
 import sys
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,12 +34,30 @@ def serve() -> None:
     own_bytes = _address_space()
     _send(answers, b"+")
     while head := requests.read(8):
-        function, args, seconds, memory_bytes = pickle.loads(  # from our parent alone
-            requests.read(int.from_bytes(head, "little"))
-        )
-        _limit(resource.RLIMIT_AS, own_bytes + memory_bytes)
-        _limit(resource.RLIMIT_CPU, math.ceil(_cpu_seconds() + seconds) + 1)
-        _answer(answers, function, args)
+        request = json.loads(requests.read(int.from_bytes(head, "little")))
+        function, arguments = _function(request["function"]), _arguments(request, requests)
+        _limit(resource.RLIMIT_AS, own_bytes + request["memory_bytes"])
+        _limit(resource.RLIMIT_CPU, math.ceil(_cpu_seconds() + request["seconds"]) + 1)
+        _answer(answers, function, arguments)
+
+
+@cache
+def _function(name: str) -> Callable[..., Any]:
+    """The function that our parent calls "module:name"."""
+    module, _, path = name.partition(":")
+    attribute: Any = import_module(module)
+    for part in path.split("."):
+        attribute = getattr(attribute, part)
+    found: Callable[..., Any] = attribute
+    return found
+
+
+def _arguments(request: dict[str, Any], requests: BinaryIO) -> list[Any]:
+    """The arguments; bytes follow the request one after the other, lists arrive as tuples."""
+    given = [tuple(one) if isinstance(one, list) else one for one in request["arguments"]]
+    for place, size in request["bytes"]:
+        given[place] = requests.read(size)
+    return given
 
 
 def _limit(kind: int, value: int) -> None:
@@ -54,7 +74,7 @@ def _cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _answer(answers: BinaryIO, function: Any, args: Any) -> None:
+def _answer(answers: BinaryIO, function: Callable[..., Any], args: list[Any]) -> None:
     try:
         header, data = _described(function(*args))
     except Exception as error:

@@ -54,7 +54,9 @@ def _contained(image: Any, container: np.dtype[Any]) -> Integer[np.ndarray, "row
         low, high = int(image.min()), int(image.max())
         if low < -(1 << bits - 1) or high >= 1 << bits:
             raise UnreadableScan("decode_failed")
-    contained: Integer[np.ndarray, "rows columns"] = image.astype(container)
+    if image.dtype.itemsize == container.itemsize and image.dtype.isnative:
+        image = image.view(container)
+    contained: Integer[np.ndarray, "rows columns"] = image.astype(container, copy=False)
     return contained
 
 

@@ -22,7 +22,7 @@ from medsynth.ingest.source import Form, InputFile
 from medsynth.ingest.stack import group_frames
 from medsynth.ingest.workers import Workers
 
-_FILES = 512  # headers of one chunk: less than a second
+_FILES = 128  # headers of one chunk: a tenth of a second
 _PIECES, _BYTES = 32, 1 << 26  # volumes of one chunk: below a second if native, some if not
 
 
@@ -30,7 +30,8 @@ _PIECES, _BYTES = 32, 1 << 26  # volumes of one chunk: below a second if native,
 class Collection:
     """The volumes of an archive as they come in, and what became of every file.
 
-    `left_out` counts files by reason, `read` the files of stored volumes by the first one's name.
+    `left_out` counts files by reason, `read` names the files of stored volumes;
+    `digests` are those of the volumes' files, by path.
     """
 
     context: Context
@@ -38,8 +39,9 @@ class Collection:
     progress: Progress
     quarantine: Quarantine
     left_out: Counter[str] = field(default_factory=Counter)
-    read: dict[str, int] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
     scans: dict[str, tuple[Scan, Facts]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     _voxels: set[tuple[str, str]] = field(default_factory=set)
 
     def collect(self, files: Sequence[InputFile], folder: Path) -> None:
@@ -111,13 +113,13 @@ class Collection:
         """Give a volume its place; the same voxels of the same subject again are a duplicate."""
         scan = stored.scan
         if scan.scan_id in self.scans:
-            self.quarantine.add(stored.name, "store", "duplicate_conflict", stored.num_files)
+            self.quarantine.add(stored.files, "store", "duplicate_conflict")
         elif (scan.subject_id, scan.digest) in self._voxels:
-            self.quarantine.add(stored.name, "store", "duplicate", stored.num_files)
+            self.quarantine.add(stored.files, "store", "duplicate")
         else:
             (stored.place / scan.path).rename(folder / scan.path)
             self.scans[scan.scan_id] = scan, stored.facts
+            self.digests[scan.path] = stored.file_digest
             self._voxels.add((scan.subject_id, scan.digest))
-            # Volumes of one file share its name: the file counts once.
-            self.read[stored.name] = max(self.read.get(stored.name, 0), stored.num_files)
+            self.read.update(stored.files)
         shutil.rmtree(stored.place)

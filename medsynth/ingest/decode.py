@@ -15,6 +15,7 @@ from jaxtyping import Float, Integer, Shaped
 
 from medsynth.core.errors import UnreadableScan
 from medsynth.core.geometry import STORED_DTYPES
+from medsynth.core.threads import in_threads
 from medsynth.ingest.config import IngestConfig
 from medsynth.ingest.frame import Frame
 from medsynth.ingest.images import container_of, read_images
@@ -43,10 +44,13 @@ def decode_frames(frames: Sequence[Frame], config: IngestConfig, guard: Guard) -
     )
     ranges: dict[int, Range] = {}
     flags: dict[int, tuple[str, ...]] = {}
-    for places in _by_file(frames):
+    files = _by_file(frames)
+    reads = in_threads(
+        lambda own: _read_file([frames[at] for at in own], own, block, config), files
+    )
+    for places, read in zip(files, reads, strict=True):
         with guard(frames[places[0]]):
-            read = _read_file([frames[at] for at in places], places, block, config)
-            for at, (spread, told) in zip(places, read, strict=True):
+            for at, (spread, told) in zip(places, read(), strict=True):
                 ranges[at], flags[at] = spread, told
     kept = sorted(ranges)
     if not kept:
@@ -87,10 +91,19 @@ def _read_file(
     own = block[places[0] : places[-1] + 1] if is_run else np.empty_like(block[: len(places)])
     found = []
     for number, flags in enumerate(read_images(frames, own, config)):
-        found.append((_masked(own[number], frames[number]), flags))
+        spread = _masked(own[number], frames[number])
+        _check_scaled(spread, frames[number])
+        found.append((spread, flags))
     if not is_run:
         block[list(places)] = own
     return found
+
+
+def _check_scaled(spread: Range, frame: Frame) -> None:
+    """A plane whose values overflow when they are rescaled must not cost the others theirs."""
+    ends = (stored * frame.slope + frame.intercept for stored in spread)
+    if not max(map(abs, ends)) <= np.finfo(np.float32).max:
+        raise UnreadableScan("nonfinite")
 
 
 def _masked(plane: Shaped[np.ndarray, "rows columns"], frame: Frame) -> Range:

@@ -87,8 +87,7 @@ class Elements:
 
     def text(self, name: str | int) -> str:
         """A value as text, stripped; several values stay joined by a backslash."""
-        raw = self.raw(name)
-        if not raw:
+        if _tag(name) not in self._places or not (raw := self.raw(name)):
             return ""
         if self._representation(name) in _NUMBERS:
             return "\\".join(f"{number:.10g}" for number in self.numbers(name))
@@ -100,6 +99,8 @@ class Elements:
 
     def numbers(self, name: str | int, unknown: str = "DS") -> tuple[float, ...]:
         """A value's numbers; `unknown` is the representation of a private element without one."""
+        if _tag(name) not in self._places:
+            return ()
         raw = self.raw(name)
         code = _NUMBERS.get(self._representation(name, unknown))
         if code:

@@ -107,11 +107,19 @@ def _guessed(order: str, explicit: bool) -> str:
 
 
 def inflated(file: InputFile, max_bytes: int, start: int) -> bytes:
-    """The data set of a deflated file, which begins at `start` of the file, under a cap."""
-    if file.size > max_bytes:
+    """The data set of a deflated file, which begins at `start` of the file, under a cap.
+
+    It stays in memory while its pixels are read, and twice while it grows: a quarter of
+    `max_bytes` is what it may have.
+    """
+    most = max_bytes // 4
+    if file.size > most:
         raise UnreadableScan("too_large")
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = inflater.decompress(first_bytes(file, file.size)[start:], max_bytes)
+    try:
+        body = inflater.decompress(first_bytes(file, file.size)[start:], most)
+    except zlib.error:
+        raise UnreadableScan("decode_failed") from None
     if inflater.unconsumed_tail:
         raise UnreadableScan("inflate_limit")
     if not inflater.eof:

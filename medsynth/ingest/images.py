@@ -13,6 +13,7 @@ from jaxtyping import Shaped
 from pydicom.encaps import generate_frames
 
 from medsynth.core.errors import UnreadableScan
+from medsynth.core.threads import in_threads
 from medsynth.ingest.codec import JPEG_LS, SYNTAXES, decode_fragment, is_near_lossless
 from medsynth.ingest.config import IngestConfig
 from medsynth.ingest.frame import Frame, Pixels
@@ -107,21 +108,26 @@ def _part(
 def _compressed(
     frames: Sequence[Frame], into: Shaped[np.ndarray, "planes rows columns"], config: IngestConfig
 ) -> Iterator[tuple[str, ...]]:
-    pixels, container = frames[0].pixels, container_of(frames[0].pixels)
     wanted = {frame.image for frame in frames}
-    found: dict[int, tuple[Any, tuple[str, ...]]] = {}
-    for image, data in enumerate(_fragments(frames[0], config)):
-        if image in wanted:
-            lossy = pixels.syntax in JPEG_LS and is_near_lossless(data)
-            asked = pixels.shape, pixels.bits_allocated, pixels.bits_stored, pixels.signed
-            values = guarded(decode_fragment, pixels.syntax, data, *asked, limits=config.limits)
-            found[image] = values.view(container), ("lossy",) if lossy else ()
+    images = [(n, data) for n, data in enumerate(_fragments(frames[0], config)) if n in wanted]
+    decoded = in_threads(lambda image: _decoded(image[1], frames[0].pixels, config), images)
+    found = {number: read() for (number, _), read in zip(images, decoded, strict=True)}
     for plane, frame in zip(into, frames, strict=True):
         if frame.image not in found:
             raise UnreadableScan("truncated")
         values, flags = found[frame.image]
         plane[...] = _part(values, frame)
         yield flags
+
+
+def _decoded(
+    data: bytes, pixels: Pixels, config: IngestConfig
+) -> tuple[Shaped[np.ndarray, "height width"], tuple[str, ...]]:
+    """One image in the sandbox, and what must be flagged of it."""
+    lossy = pixels.syntax in JPEG_LS and is_near_lossless(data)
+    asked = pixels.shape, pixels.bits_allocated, pixels.bits_stored, pixels.signed
+    values = guarded(decode_fragment, pixels.syntax, data, *asked, limits=config.limits)
+    return values.view(container_of(pixels)), ("lossy",) if lossy else ()
 
 
 def _fragments(frame: Frame, config: IngestConfig) -> Iterator[bytes]:

@@ -43,6 +43,7 @@ IDENTIFYING = (
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _CAPTURED = {"SCREEN SAVE", "SCREENSAVE", "SECONDARY CAPTURE"}
+_FARTHEST = 1e5  # mm from the origin; beyond, a stored affine loses hundredths of a millimeter
 _UNIT_LENGTH = 1e-2  # how far a direction cosine's square may be from 1, or a product from 0
 _READ = tuple(name for name in TAGS if tag_for_keyword(name))
 _ALIASES = {"EchoTime": "EffectiveEchoTime", "InversionTime": "InversionTimes"}
@@ -152,6 +153,8 @@ def _volume_key(source: Source, words: Sequence[str]) -> tuple[str, ...]:
 
 def _check_geometry(frame: Frame) -> None:
     if frame.position is None or frame.orientation is None or frame.spacing is None:
+        raise UnreadableScan("no_geometry")
+    if max(map(abs, frame.position)) > _FARTHEST:
         raise UnreadableScan("no_geometry")
     a, b, c, d, e, f = frame.orientation
     products = (a * a + b * b + c * c - 1, d * d + e * e + f * f - 1, a * d + b * e + c * f)

@@ -22,6 +22,7 @@ _COMPLEX, _RGB, _BINARY = (32, 1792, 2048), (128, 2304), (1,)
 _VECTORS = range(1004, 1011)  # NIFTI_INTENT_GENMATRIX to QUATERNION: several numbers a voxel
 _TO_MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIFTI_UNITS_METER, MM, MICRON
 _PLAUSIBLE_MM = (0.001, 100.0)  # spacing
+_FARTHEST_MM = 1e5  # of the first voxel; beyond, single precision loses hundredths of a millimeter
 _SAME_MM = 0.1  # between qform and sform at the image's corners
 _SAME_SPACING = 0.02  # share
 _MOST_HEADER = 1 << 24  # bytes of header extensions
@@ -134,7 +135,8 @@ def _affine(
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if not ((_PLAUSIBLE_MM[0] <= spacing) & (spacing <= _PLAUSIBLE_MM[1])).all():
         raise UnreadableScan("bad_spacing")
-    if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
+    is_near = float(np.abs(affine[:3, 3]).max()) <= _FARTHEST_MM
+    if not is_near or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
         raise UnreadableScan("no_geometry")
     given = np.array(zooms) * to_mm[0, 0]
     if not np.allclose(spacing[:num_spatial], given, rtol=_SAME_SPACING):

@@ -237,7 +237,7 @@ BREAKAGES = {
     "text": "not_an_image",
     "noise": "not_an_image",
     "cut": "truncated",
-    "cut_in_header": "not_an_image",
+    "cut_in_header": "truncated",
     "without_pixels": "not_an_image",
     "sent_twice": "duplicate",
     "sent_again": "duplicate",

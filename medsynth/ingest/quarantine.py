@@ -7,7 +7,7 @@ looked at: only the exception's type is turned into a reason.
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,37 +44,46 @@ def reason_of(error: Exception, otherwise: str) -> str:
 
 @dataclass(frozen=True, order=True)
 class Refusal:
-    """`count` files that were refused at a stage of the work, under our own id."""
+    """A file that was refused at a stage of the work, under our own id; `count` is 1."""
 
     reason: str
     keyed_id: str
     stage: str
-    count: int
+    count: int = 1
 
 
 class Quarantine:
-    """Collects the files that were refused."""
+    """Collects the files that were refused, each once and for the first reason found."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._refusals: list[Refusal] = []
+        self._refusals: dict[str, Refusal] = {}
 
     @property
     def refusals(self) -> Sequence[Refusal]:
         """What was refused so far; it can be pickled, and holds no secret."""
-        return tuple(self._refusals)
+        return tuple(self._refusals.values())
 
     def extend(self, refusals: Sequence[Refusal]) -> None:
         """Take over what a worker refused."""
-        self._refusals.extend(refusals)
+        for refusal in refusals:
+            self._refusals.setdefault(refusal.keyed_id, refusal)
 
-    def add(self, name: str, stage: str, reason: str, count: int = 1) -> None:
-        """Refuse `count` files; `name` (a relative path or UID) is kept as a keyed id alone."""
-        keyed_id = f"file-{self._keys.digest('file', name)[:16]}"
-        self._refusals.append(Refusal(reason, keyed_id, stage, count))
+    def add(self, names: str | Sequence[str], stage: str, reason: str) -> None:
+        """Refuse one or several files; names (relative paths) are kept as keyed ids alone."""
+        for name in (names,) if isinstance(names, str) else names:
+            keyed_id = self._keyed_id(name)
+            self._refusals.setdefault(keyed_id, Refusal(reason, keyed_id, stage))
+
+    def count_among(self, names: Iterable[str]) -> int:
+        """How many of these files are refused."""
+        return sum(self._keyed_id(name) in self._refusals for name in names)
+
+    def _keyed_id(self, name: str) -> str:
+        return f"file-{self._keys.digest('file', name)[:16]}"
 
     @contextmanager
-    def guard(self, name: str, stage: str, *, otherwise: str, count: int = 1) -> Iterator[None]:
+    def guard(self, names: str | Sequence[str], stage: str, *, otherwise: str) -> Iterator[None]:
         """The one boundary: whatever goes wrong inside is counted here, and the work goes on.
 
         Errors of ours that no file is to blame for (no sandbox, a wrong call) go through.
@@ -84,17 +93,17 @@ class Quarantine:
         except Exception as error:
             if isinstance(error, MedsynthError) and not isinstance(error, UnreadableScan):
                 raise
-            self.add(name, stage, reason_of(error, otherwise), count)
+            self.add(names, stage, reason_of(error, otherwise))
 
     def counts(self) -> dict[str, int]:
         """Files refused, by reason."""
-        return _counts(self._refusals)
+        return _counts(self.refusals)
 
     def write(self, folder: Path) -> None:
         """Write quarantine.parquet into a stage folder."""
         text = [(name, pa.string()) for name in ("keyed_id", "stage", "reason")]
         schema = pa.schema([*text, ("count", pa.int64())])
-        rows = [asdict(refusal) for refusal in sorted(self._refusals)]
+        rows = [asdict(refusal) for refusal in sorted(self.refusals)]
         pq.write_table(pa.Table.from_pylist(rows, schema), folder / FILE_NAME)
 
 

@@ -18,10 +18,10 @@ from medsynth.ingest.table import Table
 class Reading:
     """One volume, our names for it and its subject, and the raw facts about it.
 
-    `name` (a relative path) is only ever kept as a keyed id; `num_files` went into the volume.
+    `files` (relative paths) went into the volume; they are only ever kept as keyed ids.
     """
 
-    name: str
+    files: tuple[str, ...]
     scan_id: str
     subject_id: str
     modality: str
@@ -29,7 +29,6 @@ class Reading:
     facts: Facts
     flags: tuple[str, ...]
     provenance: Provenance | None = None
-    num_files: int = 1
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,6 @@ class Context:
         return file.path.relative_to(self.table.folder).as_posix()
 
 
-def num_files(frames: Sequence[Frame]) -> int:
-    """How many files these planes come from."""
-    return len({frame.file.name for frame in frames})
+def files_of(frames: Sequence[Frame]) -> tuple[str, ...]:
+    """The files that these planes come from, each once."""
+    return tuple(dict.fromkeys(frame.file.name for frame in frames))

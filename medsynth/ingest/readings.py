@@ -5,11 +5,15 @@ folder at once, so that they never travel and only one volume is in memory at a 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
+from medsynth.core.digest import file_digest, scan_digest
+from medsynth.core.geometry import Volume
 from medsynth.core.manifest import Scan, store_scan
+from medsynth.core.threads import beside
 from medsynth.ingest.attributes import Facts
 from medsynth.ingest.config import IngestConfig
 from medsynth.ingest.decode import decode_frames
@@ -62,11 +66,11 @@ class Piece:
 class Stored:
     """A volume that was written below `place`, and what is known of it."""
 
-    name: str
-    num_files: int
+    files: tuple[str, ...]
     place: Path
     scan: Scan
     facts: Facts
+    file_digest: str
 
 
 @dataclass(frozen=True)
@@ -127,10 +131,8 @@ class Storer:
             for piece in pieces:
                 for number, reading in enumerate(self._readings(piece, quarantine)):
                     place = self.arriving / f"{piece.number}-{number}"
-                    with quarantine.guard(
-                        reading.name, "store", otherwise="store_failed", count=reading.num_files
-                    ):
-                        stored.append(_store(place, self._checked(reading)))
+                    with quarantine.guard(reading.files, "store", otherwise="store_failed"):
+                        stored.append(self._stored(place, reading))
         return Batch(stored, quarantine.refusals)
 
     def _readings(self, piece: Piece, quarantine: Quarantine) -> Iterable[Reading]:
@@ -141,6 +143,14 @@ class Storer:
             flags = dict.fromkeys((*reading.flags, "files_quarantined"))
             reading = replace(reading, flags=tuple(flags))
         return [reading] if reading else []
+
+    def _stored(self, place: Path, reading: Reading) -> Stored:
+        """The volume checked and written; its digest is taken beside that, for few change."""
+        with beside(_digest_of, reading.volume) as digest:
+            checked = self._checked(reading)
+            if checked.volume is not reading.volume:
+                return _store(place, checked, partial(_digest_of, checked.volume))
+            return _store(place, checked, digest)
 
     def _checked(self, reading: Reading) -> Reading:
         """The reading without what its pixels must not show: text, a face."""
@@ -154,7 +164,11 @@ class Storer:
         return replace(reading, volume=volume, flags=flags)
 
 
-def _store(place: Path, reading: Reading) -> Stored:
+def _digest_of(volume: Volume) -> str:
+    return scan_digest(volume.array[0], volume.geometry.affine)
+
+
+def _store(place: Path, reading: Reading, digest: Callable[[], str]) -> Stored:
     place.mkdir(parents=True, exist_ok=True)
     scan = store_scan(
         place,
@@ -165,11 +179,14 @@ def _store(place: Path, reading: Reading) -> Stored:
         attributes={},
         flags=reading.flags,
         provenance=reading.provenance,
+        digest="",
     )
+    written = file_digest(place / scan.path)
     # The planes of a series share their tags: once is enough.
     tags = list({id(tags): tags for tags in reading.facts.tags}.values())
     facts = replace(reading.facts, tags=tags)
-    return Stored(reading.name, reading.num_files, place, scan, facts)
+    scan = replace(scan, digest=digest())
+    return Stored(reading.files, place, scan, facts, written)
 
 
 @dataclass(frozen=True)

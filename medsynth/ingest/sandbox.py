@@ -11,13 +11,12 @@ import fcntl
 import json
 import math
 import os
-import pickle
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -58,11 +57,13 @@ class NoSandbox(MedsynthError):
 def guarded(function: Callable[..., Any], *args: Any, limits: Limits) -> Any:
     """What a module-level function answers: an array, bytes, or plain JSON.
 
+    Arguments are bytes or plain JSON; a list arrives as a tuple.
+
     Raises UnreadableScan: the function's own reason where it raised one, else `timeout`,
     `too_large`, `depth_limit` or `decode_failed`. Safe in threads and in pool workers: each call
     has a child for itself, and idle children are used again.
     """
-    request = pickle.dumps((function, args, limits.seconds, limits.memory_bytes), protocol=5)
+    request = _request(function, args, limits)
     try:
         cell = _idle.pop()
     except IndexError:
@@ -76,6 +77,20 @@ def guarded(function: Callable[..., Any], *args: Any, limits: Limits) -> Any:
     if isinstance(answer, UnreadableScan):
         raise answer
     return answer
+
+
+def _request(function: Callable[..., Any], args: Sequence[Any], limits: Limits) -> list[bytes]:
+    """What the child is sent: sizes and plain arguments, then those that are bytes."""
+    places = [place for place, one in enumerate(args) if isinstance(one, bytes)]
+    head = {
+        "function": f"{function.__module__}:{function.__qualname__}",
+        "arguments": [None if place in places else one for place, one in enumerate(args)],
+        "bytes": [(place, len(args[place])) for place in places],
+        "seconds": limits.seconds,
+        "memory_bytes": limits.memory_bytes,
+    }
+    text = json.dumps(head).encode()
+    return [len(text).to_bytes(8, "little") + text, *(args[place] for place in places)]
 
 
 class _Cell:
@@ -106,11 +121,11 @@ class _Cell:
             self.kill()
             raise NoSandbox from None
 
-    def ask(self, request: bytes, limits: Limits) -> Any:
+    def ask(self, request: Sequence[bytes], limits: Limits) -> Any:
         """The child's answer, or the refusal that it answered with."""
         self._deadline = time.monotonic() + limits.seconds
-        self._send(len(request).to_bytes(8, "little"))
-        self._send(request)
+        for part in request:
+            self._send(part)
         try:
             return self._answer(limits)
         except (ValueError, TypeError, KeyError, RecursionError):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from medsynth.core.errors import UnreadableScan
 from medsynth.core.manifest import Provenance
 from medsynth.ingest.attributes import Facts
 from medsynth.ingest.config import IngestConfig
@@ -12,7 +13,7 @@ from medsynth.ingest.deidentify import keyed_planes, scan_id_of, subject_id_of
 from medsynth.ingest.frame import Frame
 from medsynth.ingest.masks import measured_masks
 from medsynth.ingest.quarantine import Quarantine
-from medsynth.ingest.reading import Context, Reading, num_files
+from medsynth.ingest.reading import Context, Reading, files_of
 from medsynth.ingest.stack import Stack, in_order, stack_planes
 from medsynth.ingest.table import Row
 
@@ -30,23 +31,26 @@ def unwanted(frame: Frame, config: IngestConfig) -> str:
 
 def read_series(group: Sequence[Frame], context: Context, quarantine: Quarantine) -> Reading | None:
     """The volume of one group of planes; what cannot be decoded or stacked is quarantined."""
-    name = group[0].keys["SeriesInstanceUID"]
-    rows, columns = group[0].shape
-    if len(group) * rows * columns * 4 > context.config.max_volume_bytes:
-        quarantine.add(name, "stack", "too_large", num_files(group))
-        return None
+    with quarantine.guard(files_of(group), "decode", otherwise="decode_failed"):
+        rows, columns = group[0].shape
+        if len(group) * rows * columns * 4 > context.config.max_volume_bytes:
+            raise UnreadableScan("too_large")
+        return _read(group, context, quarantine)
+    return None
 
+
+def _read(group: Sequence[Frame], context: Context, quarantine: Quarantine) -> Reading | None:
     def guard(frame: Frame) -> AbstractContextManager[None]:
         return quarantine.guard(frame.file.name, "decode", otherwise="decode_failed")
 
     planes = decode_frames(in_order(group), context.config, guard)
     if not planes:
         return None
-    count = num_files([plane.frame for plane in planes])
-    with quarantine.guard(name, "stack", otherwise="decode_failed", count=count):
+    decoded = files_of([plane.frame for plane in planes])
+    with quarantine.guard(decoded, "stack", otherwise="decode_failed"):
         stack = stack_planes(planes)
-        for frame in stack.dropped:
-            quarantine.add(frame.file.name, "stack", "duplicate")
+        used = set(files_of(stack.used))
+        quarantine.add([f for f in files_of(stack.dropped) if f not in used], "stack", "duplicate")
         return _reading(stack, context, lost=len(group) - len(planes))
     return None
 
@@ -55,7 +59,7 @@ def _reading(stack: Stack, context: Context, lost: int) -> Reading:
     first = stack.used[0]
     uids = [[frame.keys["SOPInstanceUID"] for frame in plane] for plane in stack.planes]
     return Reading(
-        name=first.file.name,
+        files=files_of(stack.used),
         scan_id=scan_id_of(context.keys, first.keys["SeriesInstanceUID"], _image_name(stack.used)),
         subject_id=subject_id_of(context.keys, first.keys["PatientID"]),
         modality=first.modality,
@@ -65,7 +69,6 @@ def _reading(stack: Stack, context: Context, lost: int) -> Reading:
         provenance=Provenance(
             keyed_planes(context.keys, uids), stack.plane_axis, stack.observed, stack.acquisition
         ),
-        num_files=num_files(stack.used),
     )
 
 

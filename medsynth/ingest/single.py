@@ -17,7 +17,7 @@ from medsynth.ingest.nifti_header import NiftiHeader
 from medsynth.ingest.picture import read_picture
 from medsynth.ingest.quarantine import Quarantine
 from medsynth.ingest.reading import Context, Reading
-from medsynth.ingest.source import Form, InputFile
+from medsynth.ingest.source import Form, InputFile, is_plain
 from medsynth.ingest.table import SUBJECT_COLUMNS, Row
 
 _BIDS_SUBJECT = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+)")
@@ -79,7 +79,7 @@ def _reading(
         modality = layout.modality(file) or modality if modality == "OT" else modality
     image = f"{file.name}#{one.index}" if one is not None and one.index else file.name
     return Reading(
-        name=file.name,
+        files=(file.name,),
         scan_id=scan_id_of(context.keys, "file", image),
         subject_id=subject_id_of(context.keys, owner),
         modality=modality,
@@ -87,7 +87,6 @@ def _reading(
         facts=facts,
         flags=flags,
         provenance=Provenance(acquisition=acquisition or {}),
-        num_files=0 if one is not None and one.index else 1,
     )
 
 
@@ -123,7 +122,7 @@ def _beside(file: InputFile, context: Context, extension: str) -> Any:
         return context.layout.companion(file, extension)
     stem = re.sub(r"\.nii(\.gz)?$", "", file.path.name)
     path = file.path.with_name(f"{stem}{extension}")
-    return path if path.is_file() and not path.is_symlink() else None
+    return path if is_plain(path) else None
 
 
 def _number(text: str) -> float | None:

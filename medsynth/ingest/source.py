@@ -45,6 +45,11 @@ def _walk(folder: Path, prefix: str, skipped: Path | None) -> Iterator[InputFile
                 yield InputFile(Path(entry.path), name, stat.st_size, stat.st_mtime_ns)
 
 
+def is_plain(path: Path) -> bool:
+    """Whether this is a regular file that no link stands for."""
+    return path.is_file() and not path.is_symlink()
+
+
 def source_digest(files: list[InputFile], keys: Keys) -> str:
     """Keyed digest over relative path, size and modification time of every file."""
     return keys.digest("source", *(f"{f.name}\t{f.size}\t{f.mtime_ns}" for f in files))

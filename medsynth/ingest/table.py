@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from medsynth.core.errors import UsageProblem
+from medsynth.ingest.source import is_plain
 
 NAMES = ("metadata.csv", "clinical.csv", "participants.tsv")
 SUBJECT_COLUMNS = ("patient_id", "subject_id", "participant_id", "PatientID")
@@ -76,8 +77,8 @@ class Table:
 
 
 def find_table(source: Path) -> Path | None:
-    """The table that lies in the source, if any."""
-    return next((source / name for name in NAMES if (source / name).is_file()), None)
+    """The table that lies in the source, if any; links are not followed."""
+    return next((source / name for name in NAMES if is_plain(source / name)), None)
 
 
 def read_table(path: Path, *, join: Sequence[str], subject: str) -> Table:

@@ -60,7 +60,8 @@ def _hung(volume: Volume, axis: int) -> tuple[Plane, tuple[float, float]]:
     at = [slice(None)] * axis + [shape[axis] // 2]
     wide, high = (n for n in range(3) if n != axis)
     size_mm = shape[wide] * spacing[wide], shape[high] * spacing[high]
-    return np.asarray(volume.array[0][tuple(at)]).T[::-1, ::-1], size_mm
+    # A copy, for a plane that is scattered over the whole file is read only once.
+    return np.array(volume.array[0][tuple(at)]).T[::-1, ::-1], size_mm
 
 
 def _window(planes: Sequence[Plane]) -> tuple[float, float]:

@@ -10,6 +10,8 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from medsynth.core.threads import use_threads
+
 Chunk = TypeVar("Chunk")
 Answer = TypeVar("Answer")
 
@@ -26,7 +28,7 @@ class Workers(Protocol):
 
 
 class Here:
-    """This process, one chunk after the other."""
+    """This process, one chunk after the other, with threads inside of each."""
 
     def map(
         self, function: Callable[[Chunk], Answer], chunks: Iterable[Chunk]
@@ -36,7 +38,7 @@ class Here:
 
 
 class Processes:
-    """So many processes on this machine; one that dies costs the chunk it had, and is replaced."""
+    """So many processes of one thread; one that dies costs the chunk it had, and is replaced."""
 
     def __init__(self, count: int) -> None:
         if count < 1:
@@ -87,7 +89,7 @@ def _one_process() -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver")
     with suppress(AttributeError):
         context.set_forkserver_preload(["medsynth.ingest.readings"])
-    return ProcessPoolExecutor(1, mp_context=context)
+    return ProcessPoolExecutor(1, mp_context=context, initializer=use_threads, initargs=(1,))
 
 
 def in_order(

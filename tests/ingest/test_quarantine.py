@@ -21,10 +21,20 @@ from medsynth.ingest.sandbox import NoSandbox
 def test_counts_survive_writing_and_reading(tmp_path):
     collected = Quarantine(DEMO_KEYS)
     collected.add("a", "index", "empty")
-    collected.add("b", "stack", "no_geometry", 20)
+    collected.add([f"b{n}" for n in range(20)], "stack", "no_geometry")
     collected.add("c", "index", "empty")
     collected.write(tmp_path)
     assert read_quarantine(tmp_path) == {"empty": 2, "no_geometry": 20} == collected.counts()
+
+
+def test_a_file_is_refused_once_and_for_the_first_reason():
+    collected, worker = Quarantine(DEMO_KEYS), Quarantine(DEMO_KEYS)
+    collected.add(["a", "b", "a"], "decode", "truncated")
+    worker.add("a", "store", "duplicate")
+    worker.add("c", "store", "duplicate")
+    collected.extend(worker.refusals)
+    assert collected.counts() == {"truncated": 2, "duplicate": 1}
+    assert collected.count_among(["a", "c", "elsewhere"]) == 2
 
 
 def test_an_empty_quarantine_is_a_table_too(tmp_path):
@@ -49,7 +59,7 @@ def test_only_the_type_of_an_exception_counts(error, reason):
 
 def test_the_boundary_lets_the_work_go_on_and_names_nothing(tmp_path):
     collected = Quarantine(DEMO_KEYS)
-    with collected.guard("Doe/IM1", "decode", otherwise="decode_failed", count=3):
+    with collected.guard(["Doe/IM1", "2", "3"], "decode", otherwise="decode_failed"):
         raise KeyError("Doe^Jane")
     collected.write(tmp_path)
     assert read_quarantine(tmp_path) == {"decode_failed": 3}

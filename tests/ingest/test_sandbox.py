@@ -1,5 +1,6 @@
 """Whatever a function does in the sandbox, its caller gets an answer or one reason code."""
 
+import copy
 import ctypes
 import gc
 import os
@@ -7,7 +8,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -38,7 +38,7 @@ def test_arrays_come_back_as_they_are(dtype):
     "value", [None, 3, 0.5, "word", [1, "a"], {"a": 1}, b"", b"\x00\xff", True]
 )
 def test_plain_values_come_back_as_they_are(value):
-    answer = guarded(dict.get, {"key": value}, "key", limits=ROOM)
+    answer = guarded(copy.copy, value, limits=ROOM)
     assert (answer, type(answer)) == (value, type(value))
 
 
@@ -99,7 +99,7 @@ def test_no_secret_reaches_the_child_and_no_byte_leaves_it(tmp_path, monkeypatch
     assert guarded(eval, "dict(__import__('os').environ).get('MEDSYNTH_KEYS')", limits=ROOM) is None
     target = tmp_path / "out"
     with pytest.raises(UnreadableScan):
-        guarded(Path.write_bytes, target, b"x", limits=ROOM)
+        guarded(exec, f"with open({str(target)!r}, 'wb') as out: out.write(b'x')", {}, limits=ROOM)
     assert not target.exists() or target.stat().st_size == 0
 
 
