@@ -25,9 +25,9 @@ from medsynth.core.keys import DEMO_KEYS
 from medsynth.core.manifest import Manifest, load_scan
 from medsynth.ingest.archive import ingest
 from medsynth.ingest.config import IngestConfig
-from medsynth.ingest.pixel_config import PixelChecks
-from medsynth.ingest.text import find_text
-from medsynth.ingest.text_ocr import count_in_picture, find_program
+from medsynth.ingest.pixels.config import PixelChecks
+from medsynth.ingest.pixels.ocr import count_in_picture, find_program
+from medsynth.ingest.pixels.text import find_text
 
 FACES = (
     "DejaVuSans.ttf",

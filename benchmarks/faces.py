@@ -21,10 +21,10 @@ from scipy import ndimage
 from benchmarks.burned_in import Real, rate
 from medsynth.core.errors import UnreadableScan
 from medsynth.core.geometry import Geometry, Volume
-from medsynth.ingest.face_removal import face_mask, register
-from medsynth.ingest.faces import check_face
-from medsynth.ingest.head import find_head, may_hold_head
-from medsynth.ingest.pixel_config import PixelChecks
+from medsynth.ingest.pixels.config import PixelChecks
+from medsynth.ingest.pixels.face_removal import face_mask, register
+from medsynth.ingest.pixels.faces import check_face
+from medsynth.ingest.pixels.head import find_head, may_hold_head
 
 HEADS = "ixi_t1_2mm"
 Case = tuple[str, Volume, np.ndarray, np.ndarray]

@@ -28,11 +28,11 @@ from fuzz_mutations import Seed, datasets, mutants, seeds
 from medsynth.core.errors import UsageProblem
 from medsynth.core.keys import DEMO_KEYS
 from medsynth.ingest import sandbox
-from medsynth.ingest.account import SUMMARY, read_account
 from medsynth.ingest.archive import ingest
 from medsynth.ingest.config import IngestConfig
-from medsynth.ingest.nifti_config import NiftiConfig
-from medsynth.ingest.pixel_config import PixelChecks
+from medsynth.ingest.files.nifti_config import NiftiConfig
+from medsynth.ingest.page.account import SUMMARY, read_account
+from medsynth.ingest.pixels.config import PixelChecks
 from medsynth.ingest.quarantine import read_quarantine
 from medsynth.ingest.reasons import FLAGS, LEFT_OUT, REASONS, words_of
 

@@ -131,8 +131,8 @@ def pydicom_written(source: Path, out: Path) -> None:
 def decoded(source: Path, out: Path) -> None:
     """Our planes, decoded in the sandbox, masked and rescaled, no more."""
     from medsynth.ingest.config import IngestConfig
-    from medsynth.ingest.decode import decode_frames
-    from medsynth.ingest.index import read_frames
+    from medsynth.ingest.dicom.decode import decode_frames
+    from medsynth.ingest.dicom.index import read_frames
     from medsynth.ingest.source import walk
 
     config = IngestConfig()
@@ -223,7 +223,7 @@ def gzipped(room: Path, rounds: int) -> Iterator[Line]:
 def read_gzipped(source: Path, room: Path, rounds: int) -> list[list[float]]:
     """Seconds of ours, nibabel and MONAI."""
     from medsynth.ingest.config import IngestConfig
-    from medsynth.ingest.nifti import read_header, read_volumes
+    from medsynth.ingest.files.nifti import read_header, read_volumes
     from medsynth.ingest.source import walk
 
     def mine(source: Path, out: Path) -> None:

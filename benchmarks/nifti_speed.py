@@ -18,7 +18,7 @@ import numpy as np
 from isal import isal_zlib
 
 from medsynth.ingest.config import IngestConfig
-from medsynth.ingest.nifti import read_header, read_volumes
+from medsynth.ingest.files.nifti import read_header, read_volumes
 from medsynth.ingest.source import InputFile
 
 SHAPE = (512, 512, 200)

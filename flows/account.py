@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from medsynth.ingest.account import Account, Line
+from medsynth.ingest.page.account import Account, Line
 
 
 def account_tables(account: Account) -> Group:

@@ -9,8 +9,8 @@ from typing import Any
 
 from medsynth.core.manifest import FOLDS, Manifest
 from medsynth.core.stage import Artifact
-from medsynth.ingest.account import Account, read_account
 from medsynth.ingest.deidentification.stage import SUMMARY as DEIDENTIFIED_SUMMARY
+from medsynth.ingest.page.account import Account, read_account
 from medsynth.ingest.quarantine import read_quarantine
 
 Facts = Mapping[str, Any]

@@ -11,7 +11,7 @@ from flows.facts import Outcome, cohort_facts, prepared_facts, read_deidentified
 from flows.home import tracking_place
 from flows.pacs import retrieval_line
 from medsynth.core.errors import MedsynthError
-from medsynth.ingest.page import FILE_NAME as PAGE
+from medsynth.ingest.page.page import FILE_NAME as PAGE
 
 _HEADLINES = ("coverage", "precision", "mmd_reader", "similarity_ratio")
 

@@ -170,7 +170,7 @@ def _plain(value: Any) -> Any:
 
 @cache
 def code_digest(module: str) -> str:
-    """Digest of a room's sources, of all rooms that it imports, and of the lock."""
+    """Digest of a room's sources and data, of all rooms that it imports, and of the lock."""
     sources = sorted(_sources(module, set()))
     sha = hashlib.sha256()
     for path in [*sources, *_lock()]:
@@ -198,11 +198,19 @@ def _module_files(module: str) -> set[Path]:
     if spec is None:
         return set()
     if spec.submodule_search_locations:
-        return {p for place in spec.submodule_search_locations for p in Path(place).rglob("*.py")}
+        folders = map(Path, spec.submodule_search_locations)
+        return {path for folder in folders for path in folder.rglob("*") if _is_source(path)}
     return {Path(spec.origin)} if spec.origin else set()
 
 
+def _is_source(path: Path) -> bool:
+    """Whether it is a module, or a table or template that lies beside one."""
+    return path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+
+
 def _imports(path: Path) -> set[str]:
+    if path.suffix != ".py":
+        return set()
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

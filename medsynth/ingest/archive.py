@@ -11,29 +11,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medsynth.core.digest import file_digest, json_digest
+from medsynth.core.digest import file_digest
 from medsynth.core.errors import UsageProblem
 from medsynth.core.keys import Keys
 from medsynth.core.manifest import Manifest, Scan
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
-from medsynth.ingest.attribute_report import attribute_report
-from medsynth.ingest.attributes import Facts
-from medsynth.ingest.bids import BidsLayout, read_layout
 from medsynth.ingest.collect import Collection
 from medsynth.ingest.config import IngestConfig
-from medsynth.ingest.deidentify import hushed
-from medsynth.ingest.page import template_digest, write_page
-from medsynth.ingest.quarantine import Quarantine
-from medsynth.ingest.reading import Context
-from medsynth.ingest.schema import (
+from medsynth.ingest.facts.attributes import Facts
+from medsynth.ingest.facts.report import attribute_report
+from medsynth.ingest.facts.schema import (
     attributes_of,
     count_flags,
     declared_fields,
     schema_of,
     shown_fields,
 )
+from medsynth.ingest.facts.table import Table, find_table, read_table
+from medsynth.ingest.files.bids import BidsLayout, read_layout
+from medsynth.ingest.hush import hushed
+from medsynth.ingest.page.page import write_page
+from medsynth.ingest.quarantine import Quarantine
+from medsynth.ingest.reading import Context
 from medsynth.ingest.source import InputFile, source_digest, walk
-from medsynth.ingest.table import Table, find_table, read_table
 from medsynth.ingest.workers import Here, Workers
 
 STAGE = "manifest"
@@ -70,7 +70,7 @@ def ingest(
         stage=STAGE,
         parents=parents,
         config=config.model_dump(mode="json"),
-        code=json_digest([code_digest("medsynth.ingest"), template_digest()]),
+        code=code_digest("medsynth.ingest"),
         key_fingerprint=keys.fingerprint,
     )
     rest = [file for file in files if file.path != where]

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from medsynth.core.manifest import Scan
 from medsynth.core.stage import Progress
-from medsynth.ingest.attributes import Facts
 from medsynth.ingest.chunks import alone, answers, by_count, by_size
-from medsynth.ingest.index import Frame
+from medsynth.ingest.dicom.index import Frame
+from medsynth.ingest.dicom.stack import group_frames
+from medsynth.ingest.facts.attributes import Facts
 from medsynth.ingest.quarantine import Quarantine
 from medsynth.ingest.reading import Context
 from medsynth.ingest.readings import Batch, Finder, Found, Piece, Prober, Stored, Storer
 from medsynth.ingest.source import Form, InputFile
-from medsynth.ingest.stack import group_frames
 from medsynth.ingest.workers import Workers
 
 _FILES = 128  # headers of one chunk: a tenth of a second

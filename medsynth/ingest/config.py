@@ -6,10 +6,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from medsynth.core.schema import Scale
-from medsynth.ingest.nifti_config import NiftiConfig
-from medsynth.ingest.pixel_config import PixelChecks
+from medsynth.ingest.facts.units import is_known_unit
+from medsynth.ingest.files.nifti_config import NiftiConfig
+from medsynth.ingest.pixels.config import PixelChecks
 from medsynth.ingest.sandbox import Limits
-from medsynth.ingest.units import is_known_unit
 
 _MASK_RULE = re.compile(r"mask:[^#]+(#\d+(,\d+)*)?")
 

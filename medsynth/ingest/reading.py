@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from medsynth.core.geometry import Volume
 from medsynth.core.keys import Keys
 from medsynth.core.manifest import Provenance
-from medsynth.ingest.attributes import Facts
-from medsynth.ingest.bids import BidsLayout
 from medsynth.ingest.config import IngestConfig
-from medsynth.ingest.index import Frame
+from medsynth.ingest.dicom.index import Frame
+from medsynth.ingest.facts.attributes import Facts
+from medsynth.ingest.facts.table import Table
+from medsynth.ingest.files.bids import BidsLayout
 from medsynth.ingest.source import InputFile
-from medsynth.ingest.table import Table
 
 
 @dataclass(frozen=True, eq=False)

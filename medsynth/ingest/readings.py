@@ -14,16 +14,16 @@ from medsynth.core.digest import file_digest, scan_digest
 from medsynth.core.geometry import Volume
 from medsynth.core.manifest import Scan, store_scan
 from medsynth.core.threads import beside
-from medsynth.ingest.attributes import Facts
 from medsynth.ingest.config import IngestConfig
-from medsynth.ingest.decode import decode_frames
-from medsynth.ingest.deidentify import hushed
-from medsynth.ingest.index import Frame, read_frames
-from medsynth.ingest.pixels import check_pixels
+from medsynth.ingest.dicom.decode import decode_frames
+from medsynth.ingest.dicom.index import Frame, read_frames
+from medsynth.ingest.dicom.series import read_series, unwanted
+from medsynth.ingest.facts.attributes import Facts
+from medsynth.ingest.files.single import outside_layout, read_single, unwanted_file
+from medsynth.ingest.hush import hushed
+from medsynth.ingest.pixels.check import check_pixels
 from medsynth.ingest.quarantine import Quarantine, Refusal
 from medsynth.ingest.reading import Context, Reading
-from medsynth.ingest.series import read_series, unwanted
-from medsynth.ingest.single import outside_layout, read_single, unwanted_file
 from medsynth.ingest.source import Form, InputFile, form_of
 
 

@@ -96,3 +96,12 @@ def test_a_receipt_says_what_made_the_folder(tmp_path: Path) -> None:
 def test_the_code_digest_covers_what_a_room_imports() -> None:
     assert code_digest("medsynth.core.keys") != code_digest("medsynth.core.digest")
     assert len(code_digest("medsynth.core")) == 64
+
+
+def test_the_code_digest_covers_tables_and_templates(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for room in ("one_room", "other_room"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").write_text("")
+        (tmp_path / room / "table.csv").write_text(room)
+    assert code_digest("one_room") != code_digest("other_room")

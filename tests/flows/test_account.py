@@ -15,7 +15,7 @@ from flows.account import account_line, account_tables
 from flows.facts import Outcome
 from flows.summary import ingest_answer
 from medsynth.core.stage import open_stage
-from medsynth.ingest.account import Account, Line, Missingness
+from medsynth.ingest.page.account import Account, Line, Missingness
 
 FULL = Account(
     num_files=1_234_567,

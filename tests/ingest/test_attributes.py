@@ -4,10 +4,10 @@ import pytest
 from pydantic import ValidationError
 
 from medsynth.core.schema import Attribute
-from medsynth.ingest.attributes import Facts, Field, Origin, Parsed, parse_value
 from medsynth.ingest.config import AttributeSource
-from medsynth.ingest.units import factor, split_unit, unit_in
-from medsynth.ingest.vocabulary import (
+from medsynth.ingest.facts.attributes import Facts, Field, Origin, Parsed, parse_value
+from medsynth.ingest.facts.units import factor, split_unit, unit_in
+from medsynth.ingest.facts.vocabulary import (
     normal_age,
     normal_contrast,
     normal_field,

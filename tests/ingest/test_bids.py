@@ -13,12 +13,12 @@ from medsynth.core.errors import UnreadableScan
 from medsynth.core.keys import DEMO_KEYS
 from medsynth.core.manifest import Manifest
 from medsynth.ingest.archive import ingest
-from medsynth.ingest.bids import read_layout
-from medsynth.ingest.bids_names import ignored_by, known_values, parse_name
 from medsynth.ingest.config import AttributeSource, IngestConfig
-from medsynth.ingest.gradients import read_gradients
-from medsynth.ingest.nifti_config import NiftiConfig
-from medsynth.ingest.pixel_config import PixelChecks
+from medsynth.ingest.files.bids import read_layout
+from medsynth.ingest.files.bids_names import ignored_by, known_values, parse_name
+from medsynth.ingest.files.gradients import read_gradients
+from medsynth.ingest.files.nifti_config import NiftiConfig
+from medsynth.ingest.pixels.config import PixelChecks
 from medsynth.ingest.source import walk
 
 SETS = ("examples_ds102", "ivadomed_spine", "ixi_t1_2mm")

@@ -7,7 +7,7 @@ from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.uid import JPEGLSLossless
 
 from medsynth.core.errors import UnreadableScan
-from medsynth.ingest.codec import RLE, decode_fragment, is_near_lossless
+from medsynth.ingest.dicom.codec import RLE, decode_fragment, is_near_lossless
 
 PREFIX = "1.2.840.10008.1.2.4."
 RAMP = np.add.outer(np.arange(24), 40 * np.arange(20)).astype(np.uint16)

@@ -14,7 +14,7 @@ from pydicom.uid import (
 )
 
 from medsynth.ingest.config import IngestConfig
-from medsynth.ingest.decode import narrowed
+from medsynth.ingest.dicom.decode import narrowed
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])

@@ -5,7 +5,7 @@ import pytest
 
 from medsynth.core.errors import UnreadableScan
 from medsynth.ingest.config import IngestConfig
-from medsynth.ingest.index import read_frames
+from medsynth.ingest.dicom.index import read_frames
 from medsynth.ingest.source import InputFile
 
 DIRECTION = (0.6, -0.48, 0.64)

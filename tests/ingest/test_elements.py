@@ -9,7 +9,7 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medsynth.core.errors import UnreadableScan
-from medsynth.ingest.header import read_header
+from medsynth.ingest.dicom.header import read_header
 from medsynth.ingest.source import InputFile, form_of, walk
 
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)

@@ -8,11 +8,11 @@ from scipy import ndimage
 
 from medsynth.core.errors import UnreadableScan, UsageProblem
 from medsynth.core.geometry import Geometry, Volume, to_ras
-from medsynth.ingest import faces
-from medsynth.ingest.face_removal import face_mask, register
-from medsynth.ingest.faces import check_face
-from medsynth.ingest.head import find_head, may_hold_head
-from medsynth.ingest.pixel_config import PixelChecks
+from medsynth.ingest.pixels import faces
+from medsynth.ingest.pixels.config import PixelChecks
+from medsynth.ingest.pixels.face_removal import face_mask, register
+from medsynth.ingest.pixels.faces import check_face
+from medsynth.ingest.pixels.head import find_head, may_hold_head
 
 SUBJECTS = ("IXI014", "IXI015", "IXI033")
 

@@ -34,7 +34,7 @@ from medsynth.core.keys import DEMO_KEYS
 from medsynth.core.manifest import Manifest
 from medsynth.ingest.archive import ingest
 from medsynth.ingest.config import IngestConfig
-from medsynth.ingest.nifti_config import NiftiConfig
+from medsynth.ingest.files.nifti_config import NiftiConfig
 from medsynth.ingest.quarantine import read_quarantine
 from medsynth.ingest.reasons import REASONS
 

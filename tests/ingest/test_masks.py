@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from medsynth.core.errors import UnreadableScan
 from medsynth.ingest.config import AttributeSource, IngestConfig
-from medsynth.ingest.masks import MaskRule, mask_volume
+from medsynth.ingest.facts.table import read_table
+from medsynth.ingest.files.masks import MaskRule, mask_volume
 from medsynth.ingest.source import InputFile
-from medsynth.ingest.table import read_table
 
 
 def config_of(**sources):

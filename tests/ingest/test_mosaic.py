@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medsynth.core.errors import UnreadableScan
-from medsynth.ingest.csa import csa_numbers, csa_values
+from medsynth.ingest.dicom.csa import csa_numbers, csa_values
 
 GRID, SHAPE, STEP = 3, (12, 10), 3.0
 OBLIQUE = (0.96, 0.28, 0.0, -0.28, 0.96, 0.0)

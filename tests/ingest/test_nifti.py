@@ -9,8 +9,8 @@ import pytest
 from medsynth.core.digest import scan_digest
 from medsynth.core.errors import UnreadableScan
 from medsynth.ingest.config import IngestConfig
-from medsynth.ingest.nifti import read_header, read_volumes
-from medsynth.ingest.nifti_config import NiftiConfig
+from medsynth.ingest.files.nifti import read_header, read_volumes
+from medsynth.ingest.files.nifti_config import NiftiConfig
 from medsynth.ingest.source import InputFile
 
 AFFINE = np.array([[0, -2.0, 0, 10], [1.5, 0, 0.2, -20], [0, 0.1, 3, 5], [0, 0, 0, 1]])

@@ -16,13 +16,13 @@ from medsynth.core.geometry import Geometry, Volume
 from medsynth.core.keys import DEMO_KEYS
 from medsynth.core.manifest import Manifest, Provenance, Scan
 from medsynth.core.schema import Attribute
-from medsynth.ingest.account import read_account
 from medsynth.ingest.archive import ingest
-from medsynth.ingest.charts import count_words, histogram, histogram_chart
-from medsynth.ingest.page import FILE_NAME, sample_scans
+from medsynth.ingest.page.account import read_account
+from medsynth.ingest.page.charts import count_words, histogram, histogram_chart
+from medsynth.ingest.page.page import FILE_NAME, sample_scans
+from medsynth.ingest.page.thumbnails import SIDE, draw_scan
 from medsynth.ingest.quarantine import read_quarantine
 from medsynth.ingest.reasons import FLAGS, LEFT_OUT, REASONS, words_of
-from medsynth.ingest.thumbnails import SIDE, draw_scan
 
 ROOM = Path(medsynth.ingest.__file__).parent
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from medsynth.core.errors import UnreadableScan
 from medsynth.ingest.config import AttributeSource, IngestConfig
-from medsynth.ingest.picture import read_picture
+from medsynth.ingest.files.picture import read_picture
 from medsynth.ingest.source import InputFile
 
 ROWS, COLUMNS = 7, 5

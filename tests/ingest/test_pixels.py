@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 from medsynth.core.errors import UnreadableScan
 from medsynth.core.geometry import Geometry, Volume, to_ras
 from medsynth.ingest.config import IngestConfig
-from medsynth.ingest.pixel_config import PixelChecks
-from medsynth.ingest.pixels import check_pixels
+from medsynth.ingest.pixels.check import check_pixels
+from medsynth.ingest.pixels.config import PixelChecks
 from medsynth.ingest.reasons import FLAGS, REASONS
 
 

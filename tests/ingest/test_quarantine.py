@@ -12,7 +12,7 @@ import pytest
 from medsynth.core.errors import UnreadableScan
 from medsynth.core.keys import DEMO_KEYS
 from medsynth.ingest import quarantine
-from medsynth.ingest.deidentify import hushed
+from medsynth.ingest.hush import hushed
 from medsynth.ingest.quarantine import Quarantine, read_quarantine, reason_of
 from medsynth.ingest.reasons import FLAGS, LEFT_OUT, REASONS
 from medsynth.ingest.sandbox import NoSandbox

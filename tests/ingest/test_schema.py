@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from medsynth.core.errors import UsageProblem
-from medsynth.ingest.attribute_report import attribute_report
-from medsynth.ingest.attributes import TAGS, Facts
 from medsynth.ingest.config import AttributeSource, IngestConfig
-from medsynth.ingest.schema import attributes_of, declared_fields, schema_of, shown_fields
+from medsynth.ingest.facts.attributes import TAGS, Facts
+from medsynth.ingest.facts.report import attribute_report
+from medsynth.ingest.facts.schema import attributes_of, declared_fields, schema_of, shown_fields
 
 
 def test_other_spellings_are_declared():
@@ -83,6 +83,14 @@ def test_harmless_columns_are_shown_and_identifying_ones_are_not():
     assert set(schema.names) == {"nihss", "finding", "group"}
     assert schema["finding"].values == ("Edema", "Mass", "No Finding")
     assert schema["nihss"].kind == "continuous"
+
+
+def test_any_name_of_a_column_becomes_an_identifier():
+    names = ("größe in m²", "½", "年齢", "a--b", "2nd")
+    rows = [{name: str(n % 2) + "x" for name in names} for n in range(4)]
+    fields = shown_fields(names, [Facts(rows=[row]) for row in rows])
+    wanted = {"größe_in_m", "column_", "年齢", "a_b", "column_2nd"}
+    assert {field.attribute.name for field in fields} == wanted
 
 
 def test_the_report_counts_states_origins_and_normal_forms():

@@ -3,7 +3,7 @@
 import pytest
 
 from medsynth.core.errors import UsageProblem
-from medsynth.ingest.table import find_table, read_table
+from medsynth.ingest.facts.table import find_table, read_table
 
 
 def table(tmp_path, text, name="t.csv", join=(), subject=""):

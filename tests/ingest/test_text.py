@@ -6,12 +6,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from medsynth.core.errors import UnreadableScan
 from medsynth.core.geometry import Geometry, Volume
-from medsynth.ingest import text_ocr
-from medsynth.ingest.pixel_config import PixelChecks
-from medsynth.ingest.text import find_text
-from medsynth.ingest.text_lines import find_lines, noise_of, strokes
-from medsynth.ingest.text_ocr import find_program
-from medsynth.ingest.text_pictures import plane_axes
+from medsynth.ingest.pixels import ocr as text_ocr
+from medsynth.ingest.pixels.config import PixelChecks
+from medsynth.ingest.pixels.ocr import find_program
+from medsynth.ingest.pixels.text import find_text
+from medsynth.ingest.pixels.text_lines import find_lines, noise_of, strokes
+from medsynth.ingest.pixels.text_pictures import plane_axes
 
 ALONE = PixelChecks(ocr="off")
 

@@ -12,7 +12,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from medsynth.core.errors import UnreadableScan
 from medsynth.ingest.deidentification.options import DeidentifyConfig
 from medsynth.ingest.deidentification.values import several
-from medsynth.ingest.header import first_bytes, inflated
+from medsynth.ingest.dicom.header import first_bytes, inflated
 from medsynth.ingest.source import InputFile
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"

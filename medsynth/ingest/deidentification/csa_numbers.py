@@ -7,7 +7,7 @@ whole header a patient's name, comments and protocol would travel.
 import re
 import struct
 
-from medsynth.ingest.csa import csa_values
+from medsynth.ingest.dicom.csa import csa_values
 
 CREATOR, ELEMENT = "SIEMENS CSA HEADER", 0x10
 _NAMES = (

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from pydicom.dataset import Dataset
 
 from medsynth.core.keys import Keys
-from medsynth.ingest.vocabulary import TOP_AGE
+from medsynth.ingest.facts.vocabulary import TOP_AGE
 
 _LEAST_DAYS, _SPAN_DAYS = 365, 3288  # one to ten years back
 _DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")

@@ -16,7 +16,8 @@ from medsynth.core.stage import Artifact, Progress, Request, code_digest, produc
 from medsynth.ingest.deidentification.admission import check_admitted, is_left_out, read_dataset
 from medsynth.ingest.deidentification.dataset import deidentify_dataset
 from medsynth.ingest.deidentification.options import DeidentifyConfig
-from medsynth.ingest.deidentify import hushed, image_path_of
+from medsynth.ingest.hush import hushed
+from medsynth.ingest.names import image_path_of
 from medsynth.ingest.quarantine import Quarantine
 from medsynth.ingest.source import InputFile, form_of, source_digest, walk
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from importlib.resources import files
 
-from medsynth.ingest.vocabulary import normal_vendor
+from medsynth.ingest.facts.vocabulary import normal_vendor
 
 
 def _listed(name: str) -> frozenset[str]:

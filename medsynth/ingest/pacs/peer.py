@@ -1,17 +1,13 @@
 """An archive as the rest of this package sees it, whatever it speaks."""
 
-import logging
 import re
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol, runtime_checkable
 
 Receive = Callable[[Iterable[bytes]], None]
 """Takes one DICOM file in chunks of bytes."""
-_LOGGERS = ("pynetdicom", "requests", "urllib3", "pydicom")
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,19 +69,3 @@ class Peer(Protocol):
 def is_uid(text: str) -> bool:
     """Whether a text is a UID that may stand in a URL."""
     return re.fullmatch(r"[0-9][0-9.]{0,63}", text) is not None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Inside, no log line and no warning of a network library gets out: they hold UIDs and URLs."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    before = [(logger.handlers, logger.propagate) for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.handlers, logger.propagate = [logging.NullHandler()], False
-        try:
-            yield
-        finally:
-            for logger, (handlers, propagate) in zip(loggers, before, strict=True):
-                logger.handlers, logger.propagate = handlers, propagate

@@ -12,10 +12,11 @@ from re import IGNORECASE, search
 from typing import Any
 
 from medsynth.core.stage import Progress, silent
+from medsynth.ingest.hush import hushed
 from medsynth.ingest.pacs.config import PacsConfig
 from medsynth.ingest.pacs.ledger import Ledger
 from medsynth.ingest.pacs.pace import Clock, Pace
-from medsynth.ingest.pacs.peer import Peer, Series, Window, is_uid, quiet
+from medsynth.ingest.pacs.peer import Peer, Series, Window, is_uid
 from medsynth.ingest.pacs.problems import RetrievalProblem
 from medsynth.ingest.pacs.spool import Spool
 
@@ -63,7 +64,7 @@ def retrieve(
     if retry_dead:
         spool.ledger.revive()
     run = _Run(peer, spool, config, clock or Clock(), progress)
-    with quiet():
+    with hushed():
         run.until_settled()
     return run.closed()
 

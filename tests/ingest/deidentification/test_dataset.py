@@ -13,14 +13,14 @@ from pydicom.sequence import Sequence
 
 from medsynth.core.errors import UnreadableScan
 from medsynth.core.keys import DEMO_KEYS, Keys
-from medsynth.ingest.csa import csa_numbers, csa_values
 from medsynth.ingest.deidentification.csa_numbers import numbers_alone
 from medsynth.ingest.deidentification.dataset import deidentify_dataset
 from medsynth.ingest.deidentification.dates import age_of, moved, shift_days
 from medsynth.ingest.deidentification.options import DeidentifyConfig, Option, Profile
 from medsynth.ingest.deidentification.uids import keyed_uid
 from medsynth.ingest.deidentification.words import closed_form
-from medsynth.ingest.deidentify import hushed
+from medsynth.ingest.dicom.csa import csa_numbers, csa_values
+from medsynth.ingest.hush import hushed
 
 DATES, FULL = Option.MODIFIED_DATES, Option.FULL_DATES
 PATIENT, PRIVATE = Option.PATIENT_CHARACTERISTICS, Option.SAFE_PRIVATE

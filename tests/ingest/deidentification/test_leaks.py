@@ -27,7 +27,7 @@ from medsynth.ingest.archive import ingest
 from medsynth.ingest.config import AttributeSource, IngestConfig
 from medsynth.ingest.deidentification.options import DeidentifyConfig, Option
 from medsynth.ingest.deidentification.stage import deidentify
-from medsynth.ingest.deidentify import hushed
+from medsynth.ingest.hush import hushed
 
 SETTINGS = {
     "basic": (),

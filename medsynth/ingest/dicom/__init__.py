@@ -1,0 +1,1 @@
+"""DICOM: from the headers of files to planes, and from planes to volumes."""

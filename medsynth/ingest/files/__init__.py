@@ -1,0 +1,1 @@
+"""Single files: NIfTI volumes and plain pictures, and what BIDS says beside them."""

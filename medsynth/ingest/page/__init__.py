@@ -1,0 +1,1 @@
+"""What became of every file: counts, and the page that shows them."""

@@ -1,0 +1,1 @@
+"""What pixels may give away: burned-in text and faces."""
