@@ -109,11 +109,22 @@ def monai(source: Path, out: Path) -> None:
 
 
 def dicom2nifti(source: Path, out: Path) -> None:
-    sys.path.append(str(ROOT / ".peers/dicom2nifti"))
+    """As it is called where nothing is said: gzipped, reoriented."""
+    _dicom2nifti(source, out)
+
+
+def dicom2nifti_bare(source: Path, out: Path) -> None:
+    """Neither gzipped nor reoriented; ours is reoriented."""
+    _dicom2nifti(source, out, compression=False, reorient=False)
+
+
+def _dicom2nifti(source: Path, out: Path, **options: bool) -> None:
+    if (folder := str(ROOT / ".peers/dicom2nifti")) not in sys.path:
+        sys.path.append(folder)
     import dicom2nifti as peer
 
     out.mkdir()
-    peer.convert_directory(str(source), str(out), compression=False, reorient=False)
+    peer.convert_directory(str(source), str(out), **options)
 
 
 def pydicom(source: Path, out: Path) -> None:
@@ -166,12 +177,13 @@ def compared(what: str, top: list[float], bottom: list[float], goal: str) -> Lin
 
 def native(room: Path, rounds: int) -> Iterator[Line]:
     source = write_ct(room / "native", SHAPE[0])
-    mine, niix, reader, d2n = interleaved(
-        (ours, dcm2niix, monai, dicom2nifti), source, room, rounds
+    mine, niix, reader, bare, d2n = interleaved(
+        (ours, dcm2niix, monai, dicom2nifti_bare, dicom2nifti), source, room, rounds
     )
     yield compared("CT native: ours / dcm2niix -z n", mine, niix, "<= 1.5")
     yield compared("CT native: MONAI PydicomReader / ours", reader, mine, ">= 5")
     yield compared("CT native: dicom2nifti / ours", d2n, mine, ">= 4")
+    yield compared("CT native: dicom2nifti, no gzip, no reorienting / ours", bare, mine, ">= 4")
 
 
 def jpegls(room: Path, rounds: int) -> Iterator[Line]:

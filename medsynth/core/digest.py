@@ -55,12 +55,15 @@ def _in_c_order(voxels: Shaped[np.ndarray, "i j k"]) -> Iterator[Shaped[np.ndarr
         yield voxels
         return
     slab = np.empty((_SLAB, *voxels.shape[1:]), voxels.dtype)
+    # Flipped axes are copied as they lie and turned in the cache, where that costs nothing.
+    as_lying = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in voxels.strides)
     for i in range(0, len(voxels), _SLAB):
         part = voxels[i : i + _SLAB]
         piece = slab[: len(part)]
         for k in range(0, voxels.shape[2], _PLANES):
             planes = slice(k, k + _PLANES)
-            piece[..., planes] = np.ascontiguousarray(part[..., planes].T).T
+            block = np.ascontiguousarray(part[..., planes][as_lying].T).T
+            piece[..., planes] = block[as_lying]
         yield piece
 
 

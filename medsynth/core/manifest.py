@@ -17,6 +17,7 @@ from medsynth.core.geometry import Geometry, Volume, read_volume, write_volume
 from medsynth.core.schema import Attributes, AttributeSchema
 
 FILE_NAME = "manifest.parquet"
+_VOLUMES = "volumes"
 FOLDS = ("train", "control", "calibration", "test", "reserve")
 _SCHEMA_KEY = b"medsynth.schema"
 
@@ -210,24 +211,50 @@ def store_scan(
     flags: Sequence[str] = (),
     fold: str | None = None,
     provenance: Provenance | None = None,
-    digest: str | None = None,
 ) -> Scan:
-    """Write a RAS+ volume to volumes/SCAN_ID.nii below a stage folder and return its row.
+    """Write a RAS+ volume to volumes/SCAN_ID.nii below a stage folder and return its row."""
+    write_volume(volume_path(folder, scan_id), volume)
+    return scan_of(
+        volume,
+        digest=scan_digest(volume.array[0], volume.geometry.affine),
+        scan_id=scan_id,
+        subject_id=subject_id,
+        modality=modality,
+        attributes=attributes,
+        flags=flags,
+        fold=fold,
+        provenance=provenance,
+    )
 
-    `digest` is the scan digest, given where somebody else works it out.
-    """
-    path = Path("volumes") / f"{scan_id}.nii"
-    (folder / "volumes").mkdir(exist_ok=True)
-    write_volume(folder / path, volume)
-    affine = volume.geometry.affine
+
+def volume_path(folder: Path, scan_id: str) -> Path:
+    """Where a stage folder keeps a scan's volume; its folder is made."""
+    (folder / _VOLUMES).mkdir(parents=True, exist_ok=True)
+    return folder / _VOLUMES / f"{scan_id}.nii"
+
+
+def scan_of(
+    volume: Volume,
+    *,
+    digest: str,
+    scan_id: str,
+    subject_id: str,
+    modality: str,
+    attributes: Attributes,
+    flags: Sequence[str] = (),
+    fold: str | None = None,
+    provenance: Provenance | None = None,
+) -> Scan:
+    """The row of a volume that lies at its place; `digest` is its scan digest."""
+    affine = np.asarray(volume.geometry.affine, np.float32)
     return Scan(
         scan_id=scan_id,
         subject_id=subject_id,
-        path=path.as_posix(),
-        digest=scan_digest(volume.array[0], affine) if digest is None else digest,
+        path=f"{_VOLUMES}/{scan_id}.nii",
+        digest=digest,
         modality=modality,
         shape=volume.geometry.spatial_shape,
-        affine=tuple(float(x) for x in np.asarray(affine, np.float32).ravel()),
+        affine=tuple(float(x) for x in affine.ravel()),
         dtype=volume.array.dtype.name,
         fold=fold,
         flags=tuple(flags),

@@ -4,15 +4,16 @@ Both run in any process; all that they take and give can be pickled, and voxels 
 folder at once, so that they never travel and only one volume is in memory at a time.
 """
 
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from medsynth.core.digest import file_digest, scan_digest
-from medsynth.core.geometry import Volume
-from medsynth.core.manifest import Scan, store_scan
+from medsynth.core.geometry import Volume, write_volume
+from medsynth.core.manifest import Scan, scan_of, volume_path
 from medsynth.core.threads import beside
 from medsynth.ingest.config import IngestConfig
 from medsynth.ingest.dicom.decode import decode_frames
@@ -145,12 +146,17 @@ class Storer:
         return [reading] if reading else []
 
     def _stored(self, place: Path, reading: Reading) -> Stored:
-        """The volume checked and written; its digest is taken beside that, for few change."""
-        with beside(_digest_of, reading.volume) as digest:
-            checked = self._checked(reading)
-            if checked.volume is not reading.volume:
-                return _store(place, checked, partial(_digest_of, checked.volume))
-            return _store(place, checked, digest)
+        """The volume checked and written, both at once, for checks change or refuse few."""
+        try:
+            with beside(partial(_written, place), reading) as written:
+                digest = _digest_of(reading.volume)
+                checked = self._checked(reading)
+                if checked.volume is reading.volume:
+                    return _described(place, checked, digest, written())
+        except Exception:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        return _described(place, checked, _digest_of(checked.volume), _written(place, checked))
 
     def _checked(self, reading: Reading) -> Reading:
         """The reading without what its pixels must not show: text, a face."""
@@ -168,24 +174,27 @@ def _digest_of(volume: Volume) -> str:
     return scan_digest(volume.array[0], volume.geometry.affine)
 
 
-def _store(place: Path, reading: Reading, digest: Callable[[], str]) -> Stored:
-    place.mkdir(parents=True, exist_ok=True)
-    scan = store_scan(
-        place,
+def _written(place: Path, reading: Reading) -> str:
+    """Write the volume; returns the digest of its file."""
+    path = volume_path(place, reading.scan_id)
+    write_volume(path, reading.volume)
+    return file_digest(path)
+
+
+def _described(place: Path, reading: Reading, digest: str, written: str) -> Stored:
+    scan = scan_of(
         reading.volume,
+        digest=digest,
         scan_id=reading.scan_id,
         subject_id=reading.subject_id,
         modality=reading.modality,
         attributes={},
         flags=reading.flags,
         provenance=reading.provenance,
-        digest="",
     )
-    written = file_digest(place / scan.path)
     # The planes of a series share their tags: once is enough.
     tags = list({id(tags): tags for tags in reading.facts.tags}.values())
     facts = replace(reading.facts, tags=tags)
-    scan = replace(scan, digest=digest())
     return Stored(reading.files, place, scan, facts, written)
 
 
