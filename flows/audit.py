@@ -18,10 +18,10 @@ from medsynth.checkpoint import load_generator
 from medsynth.core.certificate import Certificate
 from medsynth.core.digest import json_digest
 from medsynth.core.errors import UsageProblem
-from medsynth.core.protocols import Redraw, RoundTrip
 from medsynth.core.stage import Artifact, open_stage
 from medsynth.sample.cohort import redraw_for
 from medsynth.sample.plan import Plan
+from privacy.access import Access
 from privacy.audit import AUDIT_FILE, CERTIFICATE_FILE, audit
 from privacy.folds import RealFolds
 from privacy.policy import Policy, read_policy
@@ -57,15 +57,13 @@ def audit_cohort(
     """Stages accepted/ and evidence/: what passed the screen, and the signed verdict."""
     policy = read_policy(session.config.policy)
     with session.stage("accepted", shown=False) as first, session.stage("evidence") as second:
-        round_trip, redraw = _ways_to_ask(cohort, checkpoint, policy)
         audited = audit(
             cohort,
             folds.load(),
             session.out,
             session.keys,
             policy,
-            round_trip=round_trip,
-            redraw=redraw,
+            access=_ways_to_ask(cohort, checkpoint, policy),
             model_digest=checkpoint.digest if checkpoint else None,
             folds_digest=folds.digest,
             seed=session.config.seed,
@@ -79,17 +77,15 @@ def audit_cohort(
     return audited.accepted, audited.evidence
 
 
-def _ways_to_ask(
-    cohort: Artifact, checkpoint: Artifact | None, policy: Policy
-) -> tuple[RoundTrip | None, Redraw | None]:
+def _ways_to_ask(cohort: Artifact, checkpoint: Artifact | None, policy: Policy) -> Access:
     """The generator's autoencoder; its sampler too where it drew this very cohort."""
     if checkpoint is None:
-        return None, None
+        return Access()
     round_trip = load_generator(checkpoint.path).round_trip
     if cohort.receipt["parents"].get("checkpoint") != checkpoint.digest:
-        return round_trip, None
+        return Access(round_trip)
     plan = Plan.model_validate(json.loads((cohort.path / "plan.json").read_text())["plan"])
-    return round_trip, redraw_for(checkpoint.path, plan, policy.k_min)
+    return Access(round_trip, redraw_for(checkpoint.path, plan, policy.k_min))
 
 
 def _publish(stage: Stage, evidence: Artifact) -> None:

@@ -22,9 +22,9 @@ from medsynth.core.errors import TooFewSubjects, UsageProblem
 from medsynth.core.geometry import Volume
 from medsynth.core.keys import Keys
 from medsynth.core.manifest import Manifest, Scan, load_arrays, store_scan
-from medsynth.core.protocols import Redraw, RoundTrip
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
 from privacy import vault as vaults
+from privacy.access import Access
 from privacy.folds import RealFolds
 from privacy.judgment import Judgment, judge_cohort
 from privacy.policy import Policy
@@ -56,8 +56,7 @@ def audit(
     keys: Keys,
     policy: Policy,
     *,
-    round_trip: RoundTrip | None,
-    redraw: Redraw | None,
+    access: Access,
     model_digest: str | None,
     folds_digest: str,
     seed: int = 0,
@@ -83,13 +82,12 @@ def audit(
             [scan.attributes for scan in manifest],
             real,
             policy,
-            round_trip=round_trip,
-            redraw=redraw,
+            access=access,
             seed=seed,
             progress=progress,
         )
 
-    given = {"round_trip": round_trip is not None, "redraw": redraw is not None}
+    given = access.given
     accepted = produce(out, case.request("accepted", given, seed), case.accept(judgment))
     config = {**given, "accepted": accepted.digest, "signer": keys.public_key}
     evidence = produce(

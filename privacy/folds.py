@@ -8,15 +8,17 @@ from jaxtyping import Float, Int
 
 from medsynth.core.errors import TooFewSubjects, UsageProblem
 from medsynth.core.manifest import Manifest, Scan, load_arrays
+from medsynth.core.schema import Attributes
 from medsynth.core.stage import Artifact
 
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """Scans of one fold, in [0, 1], and the number of each scan's subject."""
+    """Scans of one fold, in [0, 1], the number of each scan's subject, and what is known of it."""
 
     volumes: Float[np.ndarray, "n i j k"]
     subjects: Int[np.ndarray, " n"]
+    attributes: tuple[Attributes, ...] = ()
 
     @property
     def num_subjects(self) -> int:
@@ -101,4 +103,4 @@ def _load(group: list[tuple[Artifact, Scan]], numbers: Mapping[str, int]) -> Fol
         raise UsageProblem(f"real scans must have one shape, got {sorted(shapes)}")
     volumes = load_arrays(group[0][0].path, [scan for _, scan in group])
     owners = np.array([numbers[scan.subject_id] for _, scan in group])
-    return Fold(volumes.astype(np.float32), owners)
+    return Fold(volumes.astype(np.float32), owners, tuple(scan.attributes for _, scan in group))

@@ -9,10 +9,12 @@ from jaxtyping import Bool, Float, Int
 from medsynth.core.protocols import Redraw, RoundTrip
 from medsynth.core.schema import Attributes
 from medsynth.core.stage import Progress
-from privacy import gates
+from privacy.access import Access
 from privacy.attacks.partition import Partition, partition
 from privacy.evidence import Interval, rate, rounded_up
 from privacy.folds import Fold, RealFolds
+from privacy.gates import partition as partition_gate
+from privacy.gates import power, rejection, self_test
 from privacy.planted import ROUND_TRIP, plant
 from privacy.policy import Policy
 from privacy.screen.decide import Scores, Screen, Tick, conformal_p
@@ -51,27 +53,26 @@ def judge_cohort(
     folds: RealFolds,
     policy: Policy,
     *,
-    round_trip: RoundTrip | None,
-    redraw: Redraw | None,
+    access: Access,
     seed: int,
     progress: Progress,
 ) -> Judgment:
     """Screen, attack, self-test and conclude under a policy."""
-    tick = _ticker(progress, _num_queries(volumes, folds, policy, round_trip))
-    screen = Screen.calibrate(folds, policy.alpha, round_trip, tick)
+    tick = _ticker(progress, _num_queries(volumes, folds, policy, access.round_trip))
+    screen = Screen.calibrate(folds, policy.alpha, access.round_trip, tick)
     scores = screen.match(volumes, tick)
     refused = screen.rejects(scores)
-    battery = _battery(screen, folds.train, policy, round_trip, tick)
+    battery = _battery(screen, folds.train, policy, access.round_trip, tick)
     rows = [
-        *gates.power_rows(battery.found, policy, screen.num_missing),
-        gates.rejection_row(int(refused.sum()), len(volumes), policy),
-        *gates.partition_rows(_partition(screen, scores, folds, seed), policy),
-        *gates.self_test_rows(
+        *power.rows(battery.found, policy, screen.num_missing),
+        rejection.row(int(refused.sum()), len(volumes), policy),
+        *partition_gate.rows(_partition(screen, scores, folds, seed), policy),
+        *self_test.rows(
             _copies(screen, folds, seed, tick), battery.blinded, battery.emptied, policy
         ),
     ]
     test = None if folds.test is None else _fresh_rate(screen, folds.test, tick)
-    replaced = _replace(screen, requests, refused, redraw)
+    replaced = _replace(screen, requests, refused, access.redraw)
     return Judgment(
         verdict=conclude(rows),
         accepted=_accepted(refused, replaced, seed),

@@ -2,59 +2,38 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from medsynth.core.digest import json_digest
 from medsynth.core.errors import UsageProblem
+from privacy.terms import (
+    AttributeTerms,
+    CanaryTerms,
+    ConsistencyTerms,
+    CopyingTerms,
+    ExtractionTerms,
+    HardTerms,
+    MembershipTerms,
+    PartitionTerms,
+    PowerTerms,
+    PrivacyBudget,
+    RejectionTerms,
+    Scope,
+    Terms,
+)
 
 _FOLDER = Path(__file__).parent / "policies"
 
 
-class _Terms(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PowerTerms(_Terms):
-    """The screen must find planted copies of every must-catch kind."""
-
-    low_at_least: float = Field(gt=0, lt=1)
-    """Limit on the lower bound of the recall, a share."""
-    num_planted: int = Field(ge=1)
-    """Copies planted per kind; fewer cannot pass."""
-    must_catch: tuple[str, ...] = Field(min_length=1)
-    """Kinds of privacy.planted."""
-
-
-class RejectionTerms(_Terms):
-    """The generator must not need much screening."""
-
-    high_at_most: float = Field(gt=0, lt=1)
-    """Limit on the upper bound of the rejected share."""
-    min_synthetic: int = Field(ge=1)
-    """Synthetic scans below which nothing can pass."""
-
-
-class PartitionTerms(_Terms):
-    """Members must not be resembled more often than controls."""
-
-    excess_at_most: float = Field(gt=0, lt=1)
-    """Limit on the upper bound of the residual excess, a share of the members."""
-    p_above: float = Field(gt=0, lt=1)
-    """The permutation p-value must exceed this."""
-    min_controls: int = Field(ge=1)
-    """Control subjects below which nothing can pass."""
-
-
-class Policy(_Terms):
+class Policy(Terms):
     """What must be shown before a cohort may leave."""
 
     name: str
     """Short name, recorded in the certificate."""
     purpose: str
     """What the policy is for, and what it is not for."""
-    scope: Literal["data", "model"]
+    scope: Scope
     """What the verdict is about."""
     alpha: float = Field(gt=0, lt=0.5)
     """Highest share of fresh real subjects that the screen may flag."""
@@ -69,6 +48,15 @@ class Policy(_Terms):
     screen_power: PowerTerms
     rejection_rate: RejectionTerms
     partition: PartitionTerms
+    screen_power_hard: HardTerms | None = None
+    """This and what follows binds where it stands in the policy."""
+    consistency: ConsistencyTerms | None = None
+    copying: CopyingTerms | None = None
+    extraction: ExtractionTerms | None = None
+    membership: MembershipTerms | None = None
+    attributes: AttributeTerms | None = None
+    canary: CanaryTerms | None = None
+    differential_privacy: PrivacyBudget | None = None
 
     @property
     def digest(self) -> str:

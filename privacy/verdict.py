@@ -14,7 +14,7 @@ from medsynth.core.certificate import Verdict as Word
 from medsynth.core.errors import CertificateInvalid
 from medsynth.core.keys import Keys
 from privacy.evidence import GateRow
-from privacy.gates import judged_again, row_kinds
+from privacy.gates.every import judged_again, row_keys
 from privacy.policy import Policy
 
 DOES_NOT_SHOW = (
@@ -64,8 +64,8 @@ def recompute(body: Mapping[str, Any]) -> Verdict:
         ) from None
     if policy.digest != body["policy"]["digest"]:
         raise CertificateInvalid("the certificate's policy must match its digest; it does not")
-    if {(row.gate, row.kind) for row in rows} != row_kinds(policy) or len(rows) != len(
-        row_kinds(policy)
+    if {(row.gate, row.kind) for row in rows} != row_keys(policy) or len(rows) != len(
+        row_keys(policy)
     ):
         raise CertificateInvalid("the certificate must hold one row for every gate; it does not")
     verdict = conclude([judged_again(row, policy, num_missing) for row in rows])

@@ -30,6 +30,15 @@ class Redraw(Protocol):
 
 
 @runtime_checkable
+class Draw(Protocol):
+    """The generator's sampler, asked for whatever an attacker wants."""
+
+    def __call__(self, requests: Sequence[Attributes], guidance: float, seed: int) -> Voxels:
+        """One scan for each request, at this strength of guidance; other seeds, other scans."""
+        ...
+
+
+@runtime_checkable
 class Denoiser(Protocol):
     """White-box access to the generator, already converted to noise and clean predictions."""
 
@@ -43,4 +52,13 @@ class Denoiser(Protocol):
 
     def predict(self, z_t: Any, t: Any, condition: Any) -> tuple[Any, Any]:
         """(noise, clean) predicted from latents at time t."""
+        ...
+
+
+@runtime_checkable
+class TrainTwin(Protocol):
+    """The generator's own training, run once more with some scans added to its train fold."""
+
+    def __call__(self, volumes: Voxels, attributes: Sequence[Attributes]) -> Denoiser:
+        """White-box access to the twin."""
         ...

@@ -10,6 +10,7 @@ from medsynth.core.errors import CertificateInvalid, TooFewSubjects, UsageProble
 from medsynth.core.keys import DEMO_KEYS, Keys
 from medsynth.core.manifest import Manifest, load_arrays
 from medsynth.core.stage import open_stage
+from privacy.access import Access
 from privacy.audit import audit
 from privacy.folds import RealFolds
 from privacy.policy import read_policy
@@ -37,9 +38,10 @@ def run(prepared, policy, phantoms, soften, store):
             "redraw": lambda requests, attempt: phantoms(len(requests), seed=900 + attempt),
             "real": RealFolds.from_prepared(prepared),
         } | changes
+        access = Access(given.pop("round_trip"), given.pop("redraw"))
         return audit(
             store(out, "cohort", volumes), given.pop("real"), out, given.pop("keys"),
-            given.pop("policy"), model_digest=None, folds_digest="f" * 64, **given,
+            given.pop("policy"), access=access, model_digest=None, folds_digest="f" * 64, **given,
         )  # fmt: skip
 
     return call
