@@ -21,6 +21,8 @@ from medsynth.core.stage import (
     produce,
 )
 from medsynth.ingest.archive import ingest
+from medsynth.ingest.config import IngestConfig
+from medsynth.ingest.pixels.config import PixelChecks
 from medsynth.prepare.grid import conform, derive_grid, normalize, plane_last
 
 Shape = tuple[int, int, int]
@@ -41,10 +43,19 @@ class Reader:
         """A stage folder as it is; a plain folder, or raw volumes, on a grid of this shape."""
         if not (folder / RECEIPT).is_file():
             place = self.out / "plain" / name
-            raw = ingest(folder, place, self.keys, self.config.ingest, progress=self.progress)
+            raw = ingest(folder, place, self.keys, self._as_they_are, progress=self.progress)
             return self._conform(raw, place, shape)
         given = open_stage(folder)
         return self._conform(given, self.out / "plain" / name, shape) if _is_raw(given) else given
+
+    @property
+    def _as_they_are(self) -> IngestConfig:
+        """What is judged must be what the others hold: nothing is refused or changed for its looks.
+
+        None of these volumes leaves but a cohort's, which its maker already has.
+        """
+        looks = PixelChecks(text="off", ocr="off", faces="keep")
+        return self.config.ingest.model_copy(update={"pixels": looks, "min_matrix": 1})
 
     def _conform(self, raw: Artifact, place: Path, shape: Shape | None) -> Artifact:
         config = self.config.prepare.model_dump(mode="json")
