@@ -17,15 +17,30 @@ from privacy.evidence import GateRow
 from privacy.gates.every import judged_again, row_keys
 from privacy.policy import Policy
 
-DOES_NOT_SHOW = (
-    "attacks that were not run: extraction by targeted queries, membership inference, attribute "
-    "disclosure, canaries",
+_NEVER_SHOWN = (
+    "what attacks that nobody has thought of would show",
     "another population than that of the calibration fold, or the same after a change of site",
-    "partial copies, elastic copies, strong crops, or other scans of the same subject",
+    "elastic copies of two pixels and more, or other scans of the same subject",
     "single slices of three-dimensional scans: volumes are compared by slabs along their axes",
     "linkage with data that may appear later",
     "that the generator or its unscreened samples are safe: screening mends no memorizing model",
 )
+_SECTIONS = {
+    "screen_power_hard": "partial copies, blends of equal parts, strong crops",
+    "consistency": "that another detector of the same kind would flag the same scans",
+    "copying": "that the cohort as a whole lies no closer to members than fresh people do",
+    "extraction": "extraction of members by targeted queries",
+    "membership": "membership inference by somebody who holds the weights",
+    "attributes": "what the exported table gives away of single people",
+    "canary": "what a twin of the generator remembers of planted scans",
+    "differential_privacy": "a bound that holds whatever the attack (differential privacy)",
+}
+
+
+def does_not_show(policy: Policy) -> tuple[str, ...]:
+    """What a certificate under this policy says nothing about."""
+    unasked = [said for name, said in _SECTIONS.items() if getattr(policy, name) is None]
+    return (*(f"not asked by this policy: {said}" for said in unasked), *_NEVER_SHOWN)
 
 
 @dataclass(frozen=True)
@@ -99,7 +114,7 @@ def certify(
         "gates": [row.to_json() for row in verdict.rows],
         "issued": issued.isoformat(),
         "expires": _months_later(issued, policy.valid_months).isoformat(),
-        "does_not_show": list(DOES_NOT_SHOW),
+        "does_not_show": list(does_not_show(policy)),
         "threat_model": "T1: whoever holds the accepted scans and nothing else of the generator",
         "unit": "subject: all scans of one person",
         **counts,
