@@ -7,6 +7,8 @@ This is the only module that reads or sets environment variables.
 import json
 import os
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from medsynth.core.keys import DEMO_KEYS, Keys, create_keys, read_keys
 
 KEYS_BLOCK = "medsynth-keys"
 PACS_BLOCK = "medsynth-pacs"
+SERVER_SECONDS = 20.0
 _PACS_PREFIX = "MEDSYNTH_PACS_"
 
 _QUIET = {
@@ -159,6 +162,22 @@ def has_prefect_server() -> bool:
     from prefect.settings import get_current_settings
 
     return get_current_settings().api.url is not None
+
+
+def require_prefect_server() -> None:
+    """Raise UsageProblem where PREFECT_API_URL names a server and nothing answers there."""
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        return
+    try:
+        urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=SERVER_SECONDS).close()
+    except urllib.error.HTTPError:
+        return  # it answers; whether it lets us in, Prefect will say
+    except (OSError, ValueError):
+        raise UsageProblem(
+            "the Prefect server of PREFECT_API_URL must answer, found none there;"
+            " start it, or unset PREFECT_API_URL to run without one"
+        ) from None
 
 
 def require_folder(path: Path, what: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.answer import Answer
-from flows.home import Home, require_folder, set_environment
+from flows.home import Home, require_folder, require_prefect_server, set_environment
 from medsynth.core.errors import UsageProblem
 from medsynth.ingest.pacs.address import is_address, parse_address
 
@@ -179,6 +179,7 @@ class Verbs:
         home = self._open_home()
         if needs_keys:
             home.keys()  # stop now, before anything heavy
+        require_prefect_server()
         from flows.job import Job
 
         return Job(out=out, config=_absolute(config), **fields)

@@ -19,9 +19,11 @@ IDENTIFIERS = (b"91827364", b"Abendroth", b"ACC5550199", b"19610203", b"2.25.471
 
 def run(home: Path, *arguments: str, **environment: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "flows.cli", *arguments, "--json"]
+    # Another test's Prefect server lives outside the archive's network namespace.
+    outer = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
     own = {"MEDSYNTH_HOME": str(home), "PREFECT_HOME": str(home / "prefect"), **environment}
     done = subprocess.run(
-        command, env={**os.environ, **own}, capture_output=True, text=True, timeout=180
+        command, env={**outer, **own}, capture_output=True, text=True, timeout=180
     )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {**found, "exit": done.returncode, "said": done.stdout + done.stderr}
@@ -49,6 +51,15 @@ def test_an_archive_is_ingested_and_leaves_no_identifier_anywhere(
     texts = [p.read_bytes() for p in [*outside, *(tmp_path / "out").rglob("*.json")]]
     texts += [str(p).encode() for p in home.rglob("*")] + [done["said"].encode()]
     assert not [word for word in IDENTIFIERS for text in texts if word in text]
+
+
+def test_a_prefect_server_that_does_not_answer_is_named(home: Path, tmp_path: Path) -> None:
+    nowhere = "http://127.0.0.1:9/api"
+    source = tmp_path / "scans"
+    source.mkdir()
+    done = run(home, "ingest", str(source), str(tmp_path / "out"), PREFECT_API_URL=nowhere)
+    assert done["exit"] == 2
+    assert "PREFECT_API_URL must answer" in done["error"]["message"]
 
 
 @pytest.mark.parametrize(("error", "again"), [(ArchiveUnreachable, True), (ArchiveRefused, False)])
