@@ -13,6 +13,8 @@ from flows.registry import register
 from flows.session import TASK, Session, Stage, open_session
 from medsynth.checkpoint import load_generator
 from medsynth.core.stage import Artifact, open_stage
+from medsynth.train.dp_config import DpConfig
+from medsynth.train.dp_statement import read_statement
 from medsynth.train.report import StepReport
 from medsynth.train.train import train
 
@@ -45,23 +47,41 @@ class StepLog:
 
 
 @task(name="train", **TASK)
-def train_generator(session: Session, prepared: Artifact) -> Artifact:
+def train_generator(
+    session: Session,
+    prepared: Artifact,
+    public_autoencoder: Artifact | None = None,
+    is_private: bool = False,
+) -> Artifact:
     """Stages latents/ and checkpoint/, and a registered candidate; a killed training goes on."""
-    config = session.config
+    config = session.config.train
+    if is_private and config.dp is None:
+        config = config.model_copy(update={"dp": DpConfig()})
     num_steps = {
-        "latents": config.train.autoencoder_steps,
-        "checkpoint": config.train.denoiser_steps,
+        "latents": 0 if public_autoencoder else config.autoencoder_steps,
+        "checkpoint": config.denoiser_steps,
     }
     with session.stage("latents", shown=False) as first, session.stage("checkpoint") as second:
         log = StepLog({"latents": first, "checkpoint": second}, num_steps)
         latents, checkpoint = train(
-            prepared, session.out, config.train, seed=config.seed, on_step=log
+            prepared,
+            session.out,
+            config,
+            seed=session.config.seed,
+            public_autoencoder=public_autoencoder,
+            on_step=log,
         )
         for stage, artifact in ((first, latents), (second, checkpoint)):
             log.flush(artifact.path.name)
-            stage.finish(artifact, {})
+            stage.finish(artifact, _privacy_facts(artifact.path))
         _register(session, second, checkpoint)
     return checkpoint
+
+
+def _privacy_facts(folder: Path) -> dict[str, float]:
+    """Epsilon and delta, where the training promised any."""
+    statement = read_statement(folder) or {}
+    return {name: statement[name] for name in ("epsilon", "delta") if name in statement}
 
 
 def _register(session: Session, stage: Stage, checkpoint: Artifact) -> None:
@@ -73,8 +93,11 @@ def _register(session: Session, stage: Stage, checkpoint: Artifact) -> None:
 
 
 @flow(name="medsynth-train", persist_result=False)
-def train_flow(job: Job, prepared: Path) -> Outcome:
+def train_flow(
+    job: Job, prepared: Path, public_autoencoder: Path | None = None, is_private: bool = False
+) -> Outcome:
     """Learn a generator from a prepared folder."""
     with open_session(job, needs_keys=False) as session:
-        train_generator(session, open_stage(prepared))
+        public = open_stage(public_autoencoder) if public_autoencoder else None
+        train_generator(session, open_stage(prepared), public, is_private)
         return session.outcome()

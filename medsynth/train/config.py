@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medsynth.models.autoencoder import AutoencoderConfig, ReconstructionLoss
 from medsynth.models.denoiser import DenoiserConfig
+from medsynth.train.dp_config import DpConfig
 from medsynth.train.fit import Precision, Recipe
 
 
@@ -61,6 +62,9 @@ class TrainConfig(BaseModel):
     precision: Precision = "auto"
     """fp32, bf16 autocast, or bf16 where the hardware has it."""
 
+    dp: DpConfig | None = None
+    """Differential privacy of the denoiser's training; none where not given."""
+
     @model_validator(mode="after")
     def _fits(self) -> "TrainConfig":
         if any(width % 16 for width in self.denoiser_channels):
@@ -116,5 +120,5 @@ class TrainConfig(BaseModel):
             validate_every=self.validate_every,
             save_every=self.save_every,
             patience=self.patience,
-            precision=self.precision,
+            precision="fp32" if self.dp else self.precision,
         )

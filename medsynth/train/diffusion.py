@@ -22,6 +22,8 @@ from medsynth.models.frame import Frame
 from medsynth.models.objective import add_noise, draw_times, velocity
 from medsynth.models.synthesizer import Synthesizer
 from medsynth.train.config import TrainConfig
+from medsynth.train.dp_denoiser import private_steps
+from medsynth.train.dp_statement import state, write_statement
 from medsynth.train.fit import Task, fit
 from medsynth.train.fold import TrainingFold
 from medsynth.train.latents import finish_training, read_autoencoder, read_latents, read_scale
@@ -66,12 +68,21 @@ def build_checkpoint(
         network = ConditionedDenoiser(encoder, Denoiser(shape)).to(device)
     x0 = scale.apply(torch.from_numpy(read_latents(latents).astype("float32"))).to(device)
     asked = encode_attributes(fold.schema, trained, fold.attributes).to(device)
-    is_validation = torch.from_numpy(fold.is_validation)
-    task = Task(
-        network,
-        loss=_training_loss(x0[~is_validation], _kept(asked, ~is_validation), config, seed),
-        validate=_validation_loss(x0[is_validation], _kept(asked, is_validation), seed),
-    )
+    if config.dp is None:
+        task = _plain_task(network, x0, asked, fold, config, seed)
+    else:
+        steps = private_steps(
+            x0,
+            asked,
+            fold.subjects,
+            config.dp,
+            num_steps=config.denoiser_steps,
+            attribute_dropout=config.attribute_dropout,
+        )
+        task = Task(network, steps, validate=None, is_private=True)
+        autoencoder = latents.receipt["parents"]["autoencoder"]
+        num_subjects = len(steps.rows_by_subject)
+        write_statement(folder, state(steps.mechanism, config.dp, num_subjects, autoencoder))
     recipe = config.recipe("checkpoint", seed)
     if frame.spatial_dims == 3 and min(frame.padded_shape) < 2 * config.multiple:
         # oneDNN's bf16 weight gradient of a 3D convolution reads unset memory where a side is 1.
@@ -84,6 +95,22 @@ def build_checkpoint(
     generator = Generator(synthesizer, fold.geometry, fold.modality, cells)
     save_generator(folder, generator, prepared_digest=prepared_digest)
     finish_training(folder, progressed)
+
+
+def _plain_task(
+    network: ConditionedDenoiser,
+    x0: Float[Tensor, "n c *latent"],
+    asked: AttributeBatch,
+    fold: TrainingFold,
+    config: TrainConfig,
+    seed: int,
+) -> Task:
+    is_validation = torch.from_numpy(fold.is_validation)
+    return Task(
+        network,
+        loss=_training_loss(x0[~is_validation], _kept(asked, ~is_validation), config, seed),
+        validate=_validation_loss(x0[is_validation], _kept(asked, is_validation), seed),
+    )
 
 
 def _kept(batch: AttributeBatch, keep: Tensor) -> AttributeBatch:

@@ -43,11 +43,16 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained: the loss (and parts) of a step, and the validation loss of an average."""
+    """What is trained: the loss (and parts) of a step, and the validation loss of an average.
+
+    A private loss fills the gradients itself and tells of nothing but epsilon. Without validation
+    the last average is kept.
+    """
 
     network: nn.Module
     loss: Callable[[nn.Module, int], dict[str, Tensor]]
-    validate: Callable[[nn.Module], float]
+    validate: Callable[[nn.Module], float] | None
+    is_private: bool = False
 
 
 def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed:
@@ -72,11 +77,12 @@ def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, step)
             network.train()
+            optimizer.zero_grad(set_to_none=True)
             with torch.autocast(device.type, torch.bfloat16, enabled=use_bf16):
                 parts = task.loss(network, step)
-            optimizer.zero_grad(set_to_none=True)
-            parts["loss"].backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+            if not task.is_private:
+                parts["loss"].backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
             optimizer.step()
             step = progressed.step = step + 1
             state.ema.update(network, step)
@@ -84,8 +90,8 @@ def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed
             metrics: dict[str, float] = {}
             if step % recipe.report_every == 0 or is_last:
                 metrics = {name: float(value.detach()) for name, value in parts.items()}
-            if step % recipe.validate_every == 0 or is_last:
-                metrics["validation"] = _validate(task, state)
+            if task.validate and (step % recipe.validate_every == 0 or is_last):
+                metrics["validation"] = _validate(task.validate, state)
             if not all(map(math.isfinite, metrics.values())):
                 raise MedsynthError(
                     f"{recipe.stage}: the loss is no longer finite at step {step}; "
@@ -97,15 +103,15 @@ def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed
                 on_step(StepReport(recipe.stage, step, recipe.num_steps, metrics, seconds))
             if step % recipe.save_every == 0 and not is_last:
                 state.save(path)
-    network.load_state_dict(state.best)
+    network.load_state_dict(state.best or state.ema.network.state_dict())
     network.eval()
     return progressed
 
 
-def _validate(task: Task, state: TrainingState) -> float:
+def _validate(validate: Callable[[nn.Module], float], state: TrainingState) -> float:
     """The average's validation loss; the best average so far is kept."""
     with torch.no_grad():
-        loss = task.validate(state.ema.network)
+        loss = validate(state.ema.network)
     if loss < state.progressed.best_loss:
         state.progressed.best_loss, state.progressed.best_step = loss, state.progressed.step
         state.best = {k: v.clone() for k, v in state.ema.network.state_dict().items()}

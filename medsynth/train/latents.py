@@ -2,16 +2,20 @@
 
 latents/: autoencoder.safetensors, latents.npy (n, c, ...) in order of scan_id, latents.json
 (scan ids, per-channel mean and sd over the training fold, what was trained), training.json.
+With a public autoencoder mean and sd are its own, and there is no training.json.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from medsynth.checkpoint import read_json, read_weights, write_weights
+from medsynth.checkpoint import best_device, read_json, read_weights, write_weights
 from medsynth.core.stage import Artifact
 from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
 from medsynth.models.frame import Frame
@@ -30,22 +34,44 @@ def build_latents(
     frame = Frame(fold.spatial_shape, config.multiple)
     network, progressed = train_autoencoder(fold, frame, config, seed, folder, on_step)
     latents = encode_all(network, frame.to_tensor(fold.volumes), config.autoencoder_batch)
+    axes = (0, *range(2, latents.ndim))
+    mean, sd = latents.mean(axes, dtype=np.float64), latents.astype(np.float64).std(axes)
+    _write(folder, fold, network, latents, LatentScale(mean, sd))
+    finish_training(folder, progressed)
+
+
+def encode_latents(
+    folder: Path, fold: TrainingFold, config: TrainConfig, network: Autoencoder, scale: LatentScale
+) -> None:
+    """Encode the fold with a finished autoencoder into a stage folder."""
+    frame = Frame(fold.spatial_shape, config.multiple)
+    images = frame.to_tensor(fold.volumes)
+    latents = encode_all(network.to(best_device()), images, config.autoencoder_batch)
+    _write(folder, fold, network, latents, scale)
+
+
+def _write(
+    folder: Path,
+    fold: TrainingFold,
+    network: Autoencoder,
+    latents: Float[np.ndarray, "n c *latent"],
+    scale: LatentScale,
+) -> None:
     write_weights(folder / "autoencoder.safetensors", network)
     np.save(folder / "latents.npy", latents)
-    axes = (0, *range(2, latents.ndim))
     fields = {
         "scan_ids": [scan.scan_id for scan in fold.scans],
-        "mean": latents.mean(axes, dtype=np.float64).tolist(),
-        "sd": latents.astype(np.float64).std(axes).tolist(),
+        "mean": scale.mean.tolist(),
+        "sd": scale.sd.tolist(),
         "autoencoder": asdict(network.config),
     }
     (folder / "latents.json").write_text(json.dumps(fields, indent=1) + "\n")
-    finish_training(folder, progressed)
 
 
 def finish_training(folder: Path, progressed: Progressed) -> None:
     """Keep the history of a finished training; drop the state that only a killed one needs."""
-    (folder / "training.json").write_text(json.dumps(vars(progressed), indent=1) + "\n")
+    fields = {name: value for name, value in vars(progressed).items() if value != inf}
+    (folder / "training.json").write_text(json.dumps(fields, indent=1) + "\n")
     (folder / FILE_NAME).unlink(missing_ok=True)
 
 
@@ -57,7 +83,11 @@ def read_latents(stage: Artifact) -> Float[np.ndarray, "n c *latent"]:
 
 def read_scale(stage: Artifact) -> LatentScale:
     """The latents' statistics."""
-    fields = read_json(stage.path / "latents.json")
+    return scale_of(read_json(stage.path / "latents.json"))
+
+
+def scale_of(fields: Mapping[str, Any]) -> LatentScale:
+    """The statistics as JSON holds them."""
     return LatentScale(np.array(fields["mean"]), np.array(fields["sd"]))
 
 

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from medsynth.core.errors import UsageProblem
 from medsynth.core.stage import Artifact, Request, code_digest, produce
+from medsynth.models.frame import Frame
 from medsynth.train.config import TrainConfig
 from medsynth.train.diffusion import build_checkpoint
-from medsynth.train.fold import read_training_fold
-from medsynth.train.latents import build_latents
+from medsynth.train.dp_autoencoder import read_public_autoencoder
+from medsynth.train.fold import TrainingFold, read_training_fold
+from medsynth.train.latents import build_latents, encode_latents
 from medsynth.train.report import OnStep, unheard
 
 DEFAULTS = TrainConfig()
@@ -35,23 +38,33 @@ def train(
     config: TrainConfig = DEFAULTS,
     *,
     seed: int = 0,
+    public_autoencoder: Artifact | None = None,
     on_step: OnStep = unheard,
 ) -> tuple[Artifact, Artifact]:
     """Train the autoencoder, then the denoiser on its latents; a killed run goes on.
 
     Only fold `train` is read. A tenth of its subjects steers: it stops a training early and picks
-    the best averaged weights.
+    the best averaged weights. A private training (`config.dp`) needs a public autoencoder, a
+    checkpoint trained on other scans; there nobody steers.
     """
+    if (config.dp is None) != (public_autoencoder is None):
+        raise UsageProblem(
+            "private training (--dp) and a public autoencoder (--public-autoencoder) need each "
+            "other: one trained here without noise would give the scans away"
+        )
     fold = read_training_fold(prepared)
     code = code_digest("medsynth.train")
     settings = config.model_dump(mode="json")
     # What only the denoiser reads may change without another autoencoder.
     chosen = config.model_dump(mode="json", include=_LATENTS_FIELDS) | {"multiple": config.multiple}
-    latents = produce(
-        out,
-        Request("latents", {"prepared": prepared.digest}, chosen, code, seed),
-        lambda folder: build_latents(folder, fold, config, seed, on_step),
-    )
+    if public_autoencoder is None:
+        latents = produce(
+            out,
+            Request("latents", {"prepared": prepared.digest}, chosen, code, seed),
+            lambda folder: build_latents(folder, fold, config, seed, on_step),
+        )
+    else:
+        latents = _encode(prepared, fold, out, config, public_autoencoder, code)
     parents = {"prepared": prepared.digest, "latents": latents.digest}
 
     def build(folder: Path) -> None:
@@ -66,3 +79,22 @@ def train(
         )
 
     return latents, produce(out, Request("checkpoint", parents, settings, code, seed), build)
+
+
+def _encode(
+    prepared: Artifact,
+    fold: TrainingFold,
+    out: Path,
+    config: TrainConfig,
+    checkpoint: Artifact,
+    code: str,
+) -> Artifact:
+    """Stage latents/ by somebody else's autoencoder."""
+    shape = config.autoencoder(Frame(fold.spatial_shape, config.multiple).spatial_dims)
+    public = read_public_autoencoder(checkpoint, shape, prepared)
+    parents = {"prepared": prepared.digest, "autoencoder": public.digest}
+    return produce(
+        out,
+        Request("latents", parents, {"multiple": config.multiple}, code),
+        lambda folder: encode_latents(folder, fold, config, public.network, public.scale),
+    )
