@@ -99,27 +99,49 @@ def deidentify(
 
 
 @app.command()
-def prepare(
+def people(
     manifest: Annotated[Path, typer.Argument(help="Stage folder of `ingest`.")],
     out: Out,
     config: Config = None,
     json: AsJson = False,
     verbose: Verbose = False,
 ) -> Answer:
+    """List pairs of subjects who may be one person, and damaged scans, for a person's review."""
+    return _verbs(verbose).people(manifest, out.absolute(), config)
+
+
+@app.command()
+def prepare(
+    manifest: Annotated[Path, typer.Argument(help="Stage folder of `ingest`.")],
+    out: Out,
+    people: Annotated[
+        Path | None, typer.Option("--people", help="The reviewed pairs.csv of `people`.")
+    ] = None,
+    config: Config = None,
+    json: AsJson = False,
+    verbose: Verbose = False,
+) -> Answer:
     """Bring volumes onto the model's grid and put subjects into folds."""
-    return _verbs(verbose).prepare(manifest, out.absolute(), config)
+    return _verbs(verbose).prepare(manifest, out.absolute(), people, config)
 
 
 @app.command()
 def train(
     prepared: Annotated[Path, typer.Argument(help="Stage folder of `prepare`.")],
     out: Out,
+    dp: Annotated[
+        bool, typer.Option("--dp", help="With differential privacy, by subject.")
+    ] = False,
+    public_autoencoder: Annotated[
+        Path | None,
+        typer.Option("--public-autoencoder", help="Checkpoint trained on scans of nobody here."),
+    ] = None,
     config: Config = None,
     json: AsJson = False,
     verbose: Verbose = False,
 ) -> Answer:
     """Learn a generator from the training fold; goes on where a killed run stopped."""
-    return _verbs(verbose).train(prepared, out.absolute(), config)
+    return _verbs(verbose).train(prepared, out.absolute(), config, public_autoencoder, dp)
 
 
 @app.command()

@@ -65,21 +65,41 @@ class Verbs:
 
         return deidentify_answer(deidentify_flow(job))
 
-    def prepare(self, manifest: Path, out: Path, config: Path | None) -> Answer:
+    def people(self, manifest: Path, out: Path, config: Path | None) -> Answer:
+        """Stage people/."""
+        job = self._job(out, config, needs_keys=False)
+        from flows.people import people_answer, people_flow
+
+        return people_answer(people_flow(job, _folder(manifest)))
+
+    def prepare(
+        self, manifest: Path, out: Path, people: Path | None, config: Path | None
+    ) -> Answer:
         """Stage prepared/."""
         job = self._job(out, config)
         from flows.ingest import prepare_flow
-        from flows.summary import stage_answer
+        from flows.people import apply_review, prepare_answer
 
-        return stage_answer(prepare_flow(job, _folder(manifest)))
+        review = _absolute(people)
+        if review is not None:
+            apply_review(job, _folder(manifest), review)
+        return prepare_answer(prepare_flow(job, _folder(manifest)))
 
-    def train(self, prepared: Path, out: Path, config: Path | None) -> Answer:
+    def train(
+        self,
+        prepared: Path,
+        out: Path,
+        config: Path | None,
+        public_autoencoder: Path | None = None,
+        is_private: bool = False,
+    ) -> Answer:
         """Stages latents/ and checkpoint/."""
         job = self._job(out, config, needs_keys=False)
         from flows.summary import stage_answer
         from flows.train import train_flow
 
-        return stage_answer(train_flow(job, _folder(prepared)))
+        public = _folder(public_autoencoder) if public_autoencoder else None
+        return stage_answer(train_flow(job, _folder(prepared), public, is_private))
 
     def sample(
         self,

@@ -8,6 +8,7 @@ import numpy as np
 
 from medsynth.core.manifest import FOLDS, Manifest, Scan
 from medsynth.core.schema import Attribute
+from medsynth.prepare.folds import Folds
 from medsynth.prepare.grid import Grid
 
 
@@ -25,6 +26,15 @@ def adequacy(
         "folds_digest": folds_digest,
         "folds": {fold: _fold(manifest.fold(fold)) for fold in FOLDS},
         "attributes": {a.name: _attribute(a, manifest) for a in manifest.schema},
+    }
+
+
+def people_counts(ingested: Manifest, folds: Folds) -> dict[str, Any]:
+    """Whether anybody looked for the same person under two subject ids, and what came of it."""
+    persons = {folds.people.person(subject) for subject in ingested.subjects}
+    return {
+        "is_reviewed": folds.people.num_reviews > 0,
+        "num_merged": len(ingested.subjects) - len(persons),
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from medsynth.core.errors import MedsynthError
 from medsynth.core.keys import Keys
 from medsynth.prepare.config import PrepareConfig
-from medsynth.prepare.folds import assign_folds, folds_digest
+from medsynth.prepare.folds import assign_folds
 
 CONFIG = PrepareConfig()
 
@@ -18,8 +18,13 @@ def people(count):
 
 
 def test_shares_are_met(tmp_path, keys):
-    folds = assign_folds(tmp_path / "l.jsonl", "a", people(420), keys, CONFIG)
-    assert Counter(folds.values()) == {"train": 231, "control": 84, "calibration": 84, "test": 21}
+    folds = assign_folds(tmp_path / "l.jsonl", "a", people(420), keys, CONFIG).folds
+    assert Counter(folds.values()) == {
+        "train": 231,
+        "control": 84,
+        "calibration": 84,
+        "test": 21,
+    }
 
 
 def test_nobody_moves_when_subjects_are_added(tmp_path, keys):
@@ -27,9 +32,9 @@ def test_nobody_moves_when_subjects_are_added(tmp_path, keys):
     first = assign_folds(ledger, "a", people(100), keys, CONFIG)
     text = ledger.read_text()
     second = assign_folds(ledger, "a", people(150), keys, CONFIG)
-    assert {subject: second[subject] for subject in first} == first
+    assert {subject: second.folds[subject] for subject in first.folds} == first.folds
     assert ledger.read_text().startswith(text)
-    assert Counter(second.values())["control"] == 30
+    assert Counter(second.folds.values())["control"] == 30
     assert assign_folds(ledger, "a", people(100), keys, CONFIG) == first
 
 
@@ -37,7 +42,7 @@ def test_new_subjects_go_where_most_is_missing(tmp_path, keys):
     ledger = tmp_path / "l.jsonl"
     only_train = PrepareConfig(folds={"train": 1.0})
     assign_folds(ledger, "a", people(50), keys, only_train)
-    folds = assign_folds(ledger, "a", people(100), keys, CONFIG)
+    folds = assign_folds(ledger, "a", people(100), keys, CONFIG).folds
     assert Counter(folds.values())["train"] <= 56
     assert Counter(folds.values())["control"] >= 20 - 1
 
@@ -52,7 +57,7 @@ def test_the_order_follows_the_key(tmp_path, keys):
 
 def test_counts_fill_and_the_rest_is_reserve(tmp_path, keys):
     config = PrepareConfig(folds={"train": 10, "control": 5})
-    folds = assign_folds(tmp_path / "l.jsonl", "a", people(22), keys, config)
+    folds = assign_folds(tmp_path / "l.jsonl", "a", people(22), keys, config).folds
     assert Counter(folds.values()) == {"train": 10, "control": 5, "reserve": 7}
 
 
@@ -62,7 +67,7 @@ def test_data_sets_share_a_ledger_without_mixing(tmp_path, keys):
     other = assign_folds(ledger, "b", people(40), keys, CONFIG)
     assert first != other
     assert assign_folds(ledger, "a", people(40), keys, CONFIG) == first
-    assert folds_digest("a", first) != folds_digest("b", first)
+    assert first.digest("a") != first.digest("b")
 
 
 def test_a_line_that_a_killed_run_tore_is_mended(tmp_path, keys):
