@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from medsynth.core.protocols import Denoiser, Draw, Redraw, RoundTrip, TrainTwin
+from privacy.attacks.attributes.cells import Grid
+from privacy.gates.differential_privacy import PrivacyClaim
+from privacy.planted import Redream
 
 
 @dataclass(frozen=True)
@@ -15,8 +18,13 @@ class Access:
     draw: Draw | None = None
     denoiser: Denoiser | None = None
     train_twin: TrainTwin | None = None
+    claim: PrivacyClaim | None = None
+    """What its training promises."""
+    grids: tuple[Grid, ...] = ()
+    """The cells of attributes that requests were drawn from."""
+    redream: Redream | None = None
 
     @property
     def given(self) -> Mapping[str, bool]:
         """Which ways there are, by name."""
-        return {field.name: getattr(self, field.name) is not None for field in fields(self)}
+        return {field.name: bool(getattr(self, field.name)) for field in fields(self)}

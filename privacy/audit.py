@@ -1,8 +1,9 @@
 """The audit: a cohort in, its accepted part and a signed verdict out.
 
-Two stages. `accepted` holds the scans that may go on: those that passed, and fresh ones in place of
-those that did not. `evidence` holds audit.json and certificate.json: counts and bounds, never
-a score, a neighbor or an id of a real scan. Rejected scans go to the vault or nowhere.
+Three stages. `self_test` is the judge's own; the next cohort finds it. `accepted` holds the scans
+that may go on: those that passed, and fresh ones in place of those that did not. `evidence` holds
+audit.json and certificate.json: counts and bounds, never a score, a neighbor or an id of a real
+scan. Rejected scans go to the vault or nowhere.
 """
 
 import json
@@ -28,6 +29,9 @@ from privacy.access import Access
 from privacy.folds import RealFolds
 from privacy.judgment import Judgment, judge_cohort
 from privacy.policy import Policy
+from privacy.screen.decide import Screen
+from privacy.self_test.run import Bench, num_null_queries, num_queries
+from privacy.self_test.stage import self_test_stage
 from privacy.verdict import certify
 
 AUDIT_FILE = "audit.json"
@@ -75,16 +79,39 @@ def audit(
     _check(manifest, real)
     case = _Case(cohort, manifest, real, keys, policy, model_digest, folds_digest, vault)
 
+    tick = _Ticker(progress)
+
+    def calibrate(folds: RealFolds, seed: int) -> Screen:
+        return Screen.calibrate(folds, policy.alpha, access.round_trip, tick, seed)
+
+    bench = Bench(real, policy, access, access.redream, calibrate, tick)
+
+    @cache
+    def screen() -> Screen:
+        tick.expect(num_null_queries(real, access))
+        return calibrate(real, 0)
+
+    def tested() -> Screen:
+        tick.expect(num_queries(bench))
+        return screen()
+
     @cache
     def judgment() -> Judgment:
+        _, found = self_test_stage(
+            out, bench, tested, folds_digest=folds_digest, model_digest=model_digest
+        )
+        tick.expect(len(manifest) + (0 if real.test is None else len(real.test.volumes)))
         return judge_cohort(
             load_arrays(cohort.path, manifest).astype(np.float32),
             [scan.attributes for scan in manifest],
             real,
             policy,
+            screen=screen(),
+            tested=found,
             access=access,
+            schema=manifest.schema,
             seed=seed,
-            progress=progress,
+            tick=tick,
         )
 
     given = access.given
@@ -95,6 +122,22 @@ def audit(
     )
     certificate = Certificate.read(evidence.path / CERTIFICATE_FILE)
     return Audit(accepted, evidence, certificate)
+
+
+@dataclass
+class _Ticker:
+    """Shows queries done of those known to come; the sum grows with what must run."""
+
+    progress: Progress
+    done: int = 0
+    total: int = 0
+
+    def expect(self, count: int) -> None:
+        self.total += count
+
+    def __call__(self, count: int) -> None:
+        self.done = min(self.done + count, self.total)
+        self.progress(self.done, self.total)
 
 
 def _check(manifest: Manifest, real: RealFolds) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from medsynth.core.schema import Attributes
 
 Voxels = Float[np.ndarray, "n i j k"]
+Latents = Float[np.ndarray, "n *latent"]
 
 
 @runtime_checkable
@@ -31,7 +32,10 @@ class Redraw(Protocol):
 
 @runtime_checkable
 class Draw(Protocol):
-    """The generator's sampler, asked for whatever an attacker wants."""
+    """The generator's sampler, asked for whatever an attacker wants.
+
+    What the sampler would refuse is asked as near to it as it allows.
+    """
 
     def __call__(self, requests: Sequence[Attributes], guidance: float, seed: int) -> Voxels:
         """One scan for each request, at this strength of guidance; other seeds, other scans."""
@@ -40,17 +44,25 @@ class Draw(Protocol):
 
 @runtime_checkable
 class Denoiser(Protocol):
-    """White-box access to the generator, already converted to noise and clean predictions."""
+    """White-box access to the generator, whatever its objective: noise and clean predictions.
 
-    def encode(self, volumes: Voxels) -> Any:
-        """Latents of volumes."""
+    Time runs from 0 (data) to 1 (noise); what the network itself predicts, and with which sign,
+    never reaches the judge.
+    """
+
+    def encode(self, volumes: Voxels) -> Latents:
+        """Latents of volumes, as the network was trained on them."""
         ...
 
     def condition(self, attributes: Sequence[Attributes] | None) -> Any:
-        """The condition made from attributes; `None` is the empty one."""
+        """The condition of as many latents; `None` is the empty one, of any number."""
         ...
 
-    def predict(self, z_t: Any, t: Any, condition: Any) -> tuple[Any, Any]:
+    def path(self, t: float) -> tuple[float, float]:
+        """(a, s) of the way from data to noise: z_t = a z_0 + s eps."""
+        ...
+
+    def predict(self, z_t: Latents, t: float, condition: Any) -> tuple[Latents, Latents]:
         """(noise, clean) predicted from latents at time t."""
         ...
 

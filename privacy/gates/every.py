@@ -1,12 +1,36 @@
 """All families of gates: which rows a policy binds, and how a stored row is judged again."""
 
 from privacy.evidence import GateRow, decide, rate
-from privacy.gates import partition, power, rejection, self_test
+from privacy.gates import (
+    attributes,
+    canary,
+    consistency,
+    copying,
+    differential_privacy,
+    extraction,
+    membership,
+    partition,
+    power,
+    rejection,
+    self_test,
+)
 from privacy.gates.power import hold_back
 from privacy.gates.term import Key, TermsByRow
 from privacy.policy import Policy
 
-_FAMILIES = (power, rejection, partition, self_test)
+_FAMILIES = (
+    power,
+    consistency,
+    rejection,
+    partition,
+    copying,
+    attributes,
+    extraction,
+    membership,
+    canary,
+    differential_privacy,
+    self_test,
+)
 
 
 def all_terms(policy: Policy) -> TermsByRow:

@@ -7,7 +7,6 @@ from privacy.gates.term import Term, TermsByRow, more, not_run, percent, row_of
 from privacy.policy import Policy
 
 POWER, HARD = "screen_power", "screen_power_hard"
-_NOT_PLANTED = "not planted: this kind needs the generator; hand in its checkpoint"
 
 
 def terms(policy: Policy) -> TermsByRow:
@@ -24,9 +23,9 @@ def terms(policy: Policy) -> TermsByRow:
 
 
 def rows(
-    found: Mapping[str, tuple[int, int] | None], policy: Policy, num_missing: int
+    found: Mapping[str, tuple[int, int] | str], policy: Policy, num_missing: int
 ) -> list[GateRow]:
-    """A row per kind from (found, planted); None where the kind could not be planted."""
+    """A row per kind from (found, planted), or from why the kind could not be planted."""
     return [
         _row(gate, kind, found[kind], asked, num_missing)
         for (gate, kind), asked in terms(policy).items()
@@ -34,10 +33,10 @@ def rows(
 
 
 def _row(
-    gate: str, kind: str, counts: tuple[int, int] | None, asked: Term, num_missing: int
+    gate: str, kind: str, counts: tuple[int, int] | str, asked: Term, num_missing: int
 ) -> GateRow:
-    if counts is None:
-        return not_run(gate, kind, asked, _NOT_PLANTED)
+    if isinstance(counts, str):
+        return not_run(gate, kind, asked, counts)
     hits, planted = counts
     row = hold_back(row_of(gate, kind, rate(hits, planted), planted, asked), num_missing)
     said = (

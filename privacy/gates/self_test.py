@@ -1,52 +1,70 @@
-"""Self-test: what a sabotaged judge, and a cohort of copies, must come out as."""
+"""Self-test: what a broken judge, inverted gates and a cohort of copies must come out as."""
 
-from collections.abc import Sequence
-
-from privacy.attacks.partition import Partition
-from privacy.evidence import GateRow, rate
-from privacy.gates.term import Term, TermsByRow, percent, row_of
+from privacy.evidence import GateRow, Interval, rate
+from privacy.gates.term import Key, Term, TermsByRow, not_run, percent, row_of
 from privacy.policy import Policy
+from privacy.self_test.result import Counts, SelfTest
 
 GATE = "self_test"
-COPIES, BLINDED, EMPTIED = "copies", "blinded_threshold", "emptied_index"
-_ARTICLES = {BLINDED: "a", EMPTIED: "an"}
+COPIES, GATES = (GATE, "copies"), (GATE, "inverted_gates")
+BLINDED, EMPTIED = (GATE, "blinded_threshold"), (GATE, "emptied_index")
+MISNORMALIZED = (GATE, "wrong_normalization")
+_SABOTAGE = {
+    BLINDED: "a threshold that nothing reaches",
+    EMPTIED: "no real scans to compare with",
+    MISNORMALIZED: "intensities cast to whole numbers",
+}
+_NOT_RUN = "not run: the self-test plants copies of train scans; hand in its result"
 
 
 def terms(policy: Policy) -> TermsByRow:
     """The terms of all rows."""
-    power = policy.screen_power.low_at_least
+    lost = Term(policy.screen_power.low_at_least, "below", 1, is_rate=True)
     return {
-        (GATE, COPIES): Term(policy.partition.excess_at_most, "above", 1),
-        (GATE, BLINDED): Term(power, "below", 1, is_rate=True),
-        (GATE, EMPTIED): Term(power, "below", 1, is_rate=True),
+        COPIES: Term(policy.partition.excess_at_most, "above", 1),
+        **dict.fromkeys(_SABOTAGE, lost),
+        GATES: Term(1.0, "above", 1),
     }
 
 
-def rows(
-    copies: Partition,
-    blinded: Sequence[tuple[int, int]],
-    emptied: Sequence[tuple[int, int]],
-    policy: Policy,
-) -> list[GateRow]:
-    """Copies must fail the partition; a blinded and an emptied screen must lose their power."""
-    asked = terms(policy)[GATE, COPIES]
-    row = row_of(GATE, COPIES, copies.excess, copies.controls[1], asked)
-    fails = "fails" if row.result == "PASS" else "does not surely fail"
-    found = [
-        row.because(
-            f"a cohort of copies {fails} the partition: excess at least {percent(row.low)}, "
-            f"limit {percent(asked.limit)}"
-        )
+def rows(found: SelfTest | None, sound: Counts, policy: Policy) -> list[GateRow]:
+    """Copies must fail the partition, a broken screen must lose its power, gates must tell apart.
+
+    `sound` counts the gates that pass what is safe and refuse what is harmful, of all.
+    """
+    asked = terms(policy)
+    if found is None:
+        return [not_run(*key, term, _NOT_RUN) for key, term in asked.items()]
+    broken = {BLINDED: found.blinded, EMPTIED: found.emptied, MISNORMALIZED: found.misnormalized}
+    return [
+        _copies(found, asked[COPIES]),
+        *(_broken(key, counts, asked[key]) for key, counts in broken.items()),
+        _gates(sound, asked[GATES]),
     ]
-    for kind, counts in ((BLINDED, blinded), (EMPTIED, emptied)):
-        hits, planted = sum(c[0] for c in counts), sum(c[1] for c in counts)
-        row = row_of(GATE, kind, rate(hits, planted), planted, terms(policy)[GATE, kind])
-        loses = "loses" if row.result == "PASS" else "does not surely lose"
-        sabotage = kind.replace("_", " ")
-        found.append(
-            row.because(
-                f"with {_ARTICLES[kind]} {sabotage} the screen {loses} its power: "
-                f"{hits} of {planted} copies found"
-            )
-        )
-    return found
+
+
+def _copies(found: SelfTest, asked: Term) -> GateRow:
+    row = row_of(*COPIES, found.copies.excess, found.copies.controls[1], asked)
+    fails = "fails" if row.result == "PASS" else "does not surely fail"
+    return row.because(
+        f"a cohort of copies {fails} the partition: excess at least {percent(row.low)}, "
+        f"limit {percent(asked.limit)}"
+    )
+
+
+def _broken(key: Key, counts: Counts, asked: Term) -> GateRow:
+    row = row_of(*key, rate(*counts), counts[1], asked)
+    loses = "loses" if row.result == "PASS" else "does not surely lose"
+    return row.because(
+        f"with {_SABOTAGE[key]} the screen {loses} its power: "
+        f"{counts[0]} of {counts[1]} copies found"
+    )
+
+
+def _gates(sound: Counts, asked: Term) -> GateRow:
+    share = sound[0] / sound[1]
+    row = row_of(*GATES, Interval(share, share, share), sound[1], asked)
+    return row.because(
+        f"{sound[0]} of {sound[1]} gates pass what lies just within their limit and refuse what "
+        "lies just beyond it"
+    )

@@ -16,33 +16,43 @@ from torch.nn import functional as F
 from privacy.screen.frames import Images, Warps, compose, local_contrast, resize, warp
 from privacy.screen.whitening import directions, leverages, without_own
 
-CHANNELS = ("fine whole", "fine patches", "smooth whole", "smooth patches")
+CHANNELS = ("fine whole", "fine patches", "broad whole", "smooth patches", "quarters")
 _PATCHES = 5  # along a side
 _BEST = 4  # patches that a patch channel averages
-_RIDGE = 0.5  # of the mean variance
+_RIDGE = 0.1  # of the mean variance
+_NUISANCE = 3.0  # how much a direction by which copies change themselves counts against it
 
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """A view's local contrast: sharp at full size, smooth at half size."""
+    """A view's local contrast: sharp at full size; smooth, and over a wider field, at half size."""
 
     fine: Float[Tensor, "n side side"]
     smooth: Float[Tensor, "n half half"]
+    broad: Float[Tensor, "n half half"]
 
     @classmethod
     def of(cls, views: Images) -> "Layers":
         """The layers of views."""
         side = views.shape[-1]
         fine = local_contrast(views, side / 16, side / 64)
-        rough = local_contrast(views, side / 10, side / 29)
-        return cls(fine, resize(rough, side // 2))
+        smooth = resize(local_contrast(views, side / 10, side / 29), side // 2)
+        return cls(fine, smooth, resize(local_contrast(views, side / 4, side / 24), side // 2))
 
     def __getitem__(self, rows: Int[Tensor, " kept"]) -> "Layers":
-        return Layers(self.fine[rows], self.smooth[rows])
+        return Layers(self.fine[rows], self.smooth[rows], self.broad[rows])
 
     def extend(self, other: "Layers") -> "Layers":
         """Both, one after the other."""
-        return Layers(torch.cat([self.fine, other.fine]), torch.cat([self.smooth, other.smooth]))
+        return Layers(
+            torch.cat([self.fine, other.fine]),
+            torch.cat([self.smooth, other.smooth]),
+            torch.cat([self.broad, other.broad]),
+        )
+
+    def seen_through(self, warps: Warps) -> "Layers":
+        """Each view through its warp."""
+        return Layers(warp(self.fine, warps), warp(self.smooth, warps), warp(self.broad, warps))
 
 
 def register(moving: Layers, fixed: Layers, start: Float[Tensor, "n 2 3"]) -> Warps:
@@ -102,40 +112,49 @@ def _similarity(step: Float[Tensor, "n 4"]) -> Warps:
     return torch.stack([top, torch.stack([b, 1 + a, y], 1)], 1)
 
 
-def _corners(side: int) -> tuple[int, list[int]]:
-    patch = side * 3 // 8
+def _corners(side: int, share: float) -> tuple[int, list[int]]:
+    patch = int(side * share)
     return patch, [round(i * (side - patch) / (_PATCHES - 1)) for i in range(_PATCHES)]
 
 
-def _patches(images: Images) -> Float[Tensor, "patches n pixels"]:
-    size, corners = _corners(images.shape[-1])
+def _patches(images: Images, share: float) -> Float[Tensor, "patches n pixels"]:
+    images = resize(images, min(images.shape[-1], 32))
+    size, corners = _corners(images.shape[-1], share)
     cut = [images[:, r : r + size, c : c + size].flatten(1) for r in corners for c in corners]
     return torch.stack(cut)
 
 
-def _whitening(flat: Float[Tensor, "*batch n pixels"]) -> Float[Tensor, "*batch pixels pixels"]:
-    """(second moments + ridge) to the power -1/2."""
-    flat = directions(flat)
-    values, vectors = torch.linalg.eigh(flat.transpose(-1, -2) @ flat / flat.shape[-2])
-    ridge = _RIDGE * values.mean(-1, keepdim=True)
+def _whitening(
+    flat: Float[Tensor, "*batch n pixels"], changed: Float[Tensor, "*batch m pixels"]
+) -> Float[Tensor, "*batch pixels pixels"]:
+    """(second moments + those of the nuisances + ridge) to the power -1/2."""
+    flat, changed = directions(flat), directions(changed)
+    own = flat.repeat(*[1] * (flat.ndim - 2), changed.shape[-2] // flat.shape[-2], 1)
+    left = changed - (changed * own).sum(-1, keepdim=True) * own
+    moments = _moments(flat)
+    values, vectors = torch.linalg.eigh(moments + _NUISANCE * _moments(left))
+    ridge = _RIDGE * moments.diagonal(dim1=-1, dim2=-2).mean(-1, keepdim=True)
     scale: Tensor = (values.clamp_min(0) + ridge).rsqrt()
     root: Tensor = (vectors * scale[..., None, :]) @ vectors.transpose(-1, -2)
     return root
 
 
+def _moments(flat: Float[Tensor, "*batch n pixels"]) -> Float[Tensor, "*batch pixels pixels"]:
+    moments: Tensor = flat.transpose(-1, -2) @ flat / flat.shape[-2]
+    return moments
+
+
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """Whitening matrices of whole views (at half size) and of each patch, in both layers."""
+    """One matrix for a channel of whole views, one per patch for a channel of patches."""
 
-    whole: tuple[Tensor, ...]
-    patches: tuple[Tensor, ...]
+    matrices: tuple[Tensor, ...]
 
     @classmethod
-    def fit(cls, layers: Layers) -> "Whitening":
-        """The whitening of these references."""
-        both = (layers.fine, layers.smooth)
-        whole = tuple(_whitening(_halved(layer)) for layer in both)
-        return cls(whole, tuple(_whitening(_patches(layer)) for layer in both))
+    def fit(cls, layers: Layers, changed: Layers) -> "Whitening":
+        """The whitening of these references; `changed` are variants of them, in the same order."""
+        flat, other = _by_channel(layers), _by_channel(changed)
+        return cls(tuple(_whitening(*pair) for pair in zip(flat, other, strict=True)))
 
     def features(self, layers: Layers) -> tuple[Tensor, ...]:
         """Unit vectors in the order of CHANNELS: (n, pixels) whole, (25, n, pixels) per patch."""
@@ -146,10 +165,17 @@ class Whitening:
         return tuple(leverages(directions(flat) @ matrix) for flat, matrix in self._pairs(layers))
 
     def _pairs(self, layers: Layers) -> Iterator[tuple[Tensor, Tensor]]:
-        both = (layers.fine, layers.smooth)
-        for layer, whole, patches in zip(both, self.whole, self.patches, strict=True):
-            yield _halved(layer), whole
-            yield _patches(layer), patches
+        return zip(_by_channel(layers), self.matrices, strict=True)
+
+
+def _by_channel(layers: Layers) -> tuple[Tensor, ...]:
+    """What each of CHANNELS but the last (that of `parts`) compares, not yet whitened."""
+    return (
+        _halved(layers.fine),
+        _patches(layers.fine, 0.5),
+        _halved(layers.broad),
+        _patches(layers.smooth, 0.375),
+    )
 
 
 def _halved(layer: Images) -> Float[Tensor, "n pixels"]:

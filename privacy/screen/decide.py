@@ -64,13 +64,22 @@ class Screen:
 
     @classmethod
     def calibrate(
-        cls, folds: RealFolds, alpha: float, round_trip: RoundTrip | None, tick: Tick
+        cls,
+        folds: RealFolds,
+        alpha: float,
+        round_trip: RoundTrip | None,
+        tick: Tick,
+        seed: int = 0,
     ) -> "Screen":
-        """Fit on train and control alike, scale by control against train, rank calibration."""
+        """Fit on train and control alike, scale by control against train, rank calibration.
+
+        The seed draws the variants of references from which the whitening learns (`nuisances`).
+        """
         train, control, calibration = folds.train, folds.control, folds.calibration
         gallery = Gallery.fit(
             np.concatenate([train.volumes, control.volumes]),
             np.concatenate([train.subjects, control.subjects]),
+            seed,
         )
         median, tail = _tails(gallery, train, control, tick)
         scoring = cls(gallery, median, tail, np.zeros(0), np.inf, 0, 0)

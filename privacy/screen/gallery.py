@@ -10,8 +10,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from privacy.screen.confirm import CHANNELS, Layers, Whitening, register, similarities
-from privacy.screen.frames import Images, to_views, warp
-from privacy.screen.search import Search
+from privacy.screen.frames import Images, to_views
+from privacy.screen.nuisances import variants
+from privacy.screen.parts import Parts
+from privacy.screen.search import Search, probe_images
 
 _BATCH = 16  # queries scored together
 
@@ -30,6 +32,7 @@ class ViewIndex:
     """References of one view: how they are found, and the features that confirm them."""
 
     search: Search
+    parts: Parts
     whitening: Whitening
     embedded: Float[Tensor, "refs components"]
     weights: Float[Tensor, " refs"]
@@ -38,13 +41,14 @@ class ViewIndex:
     leverages: tuple[Tensor, ...]
 
     @classmethod
-    def fit(cls, views: Images) -> "ViewIndex":
-        """An index whose whitening is that of its own references."""
+    def fit(cls, views: Images, seed: int = 0) -> "ViewIndex":
+        """An index whose whitening is that of its own references and of their drawn variants."""
         search, layers = Search.fit(views), Layers.of(views)
-        whitening = Whitening.fit(layers)
+        whitening = Whitening.fit(layers, Layers.of(variants(views, seed)))
         features, leverages = whitening.features(layers), whitening.leverages(layers)
         embedded, weights = search.embed(views), search.leverages(views)
-        return cls(search, whitening, embedded, weights, layers, features, leverages)
+        parts = Parts.fit(probe_images(views))
+        return cls(search, parts, whitening, embedded, weights, layers, features, leverages)
 
     def extend(self, views: Images) -> "ViewIndex":
         """More references, nothing fitted anew."""
@@ -55,6 +59,7 @@ class ViewIndex:
         weights = zip(self.leverages, weightless, strict=True)
         return replace(
             self,
+            parts=self.parts.extend(probe_images(views)),
             embedded=torch.cat([self.embedded, self.search.embed(views)]),
             weights=torch.cat([self.weights, torch.zeros(len(views))]),
             layers=self.layers.extend(layers),
@@ -66,6 +71,7 @@ class ViewIndex:
         """Some of the references."""
         return replace(
             self,
+            parts=self.parts.keep(rows),
             embedded=self.embedded[rows],
             weights=self.weights[rows],
             layers=self.layers[rows],
@@ -77,18 +83,20 @@ class ViewIndex:
         self, views: Images, owners: Int[np.ndarray, " refs"]
     ) -> tuple[Int[Tensor, "n candidates"], Float[Tensor, "n candidates channels"]]:
         """Candidate references of each query, registered and compared."""
-        candidates = self.search.find(views, self.embedded, self.weights, owners)
+        whole = self.search.find(views, self.embedded, self.weights, owners)
+        parts = self.parts.find(views, owners)
+        candidates = whole.extend(parts.candidates)
         n, k = candidates.references.shape
         references = candidates.references.flatten()
         moving = Layers.of(views)[torch.arange(n).repeat_interleave(k)]
         warps = register(moving, self.layers[references], candidates.warps.flatten(0, 1))
-        seen = Layers(warp(moving.fine, warps), warp(moving.smooth, warps))
         found = similarities(
-            self.whitening.features(seen),
+            self.whitening.features(moving.seen_through(warps)),
             _rows(self.features, references),
             tuple(leverage[..., references] for leverage in self.leverages),
         )
-        return candidates.references, found.reshape(n, k, -1)
+        quarters = parts.scores.gather(1, candidates.references)[..., None]
+        return candidates.references, torch.cat([found.reshape(n, k, -1), quarters], 2)
 
 
 def _rows(features: tuple[Tensor, ...], rows: Int[Tensor, " kept"]) -> tuple[Tensor, ...]:
@@ -104,10 +112,12 @@ class Gallery:
     fingerprints: frozenset[bytes]
 
     @classmethod
-    def fit(cls, volumes: Float[np.ndarray, "n i j k"], owners: Int[np.ndarray, " n"]) -> "Gallery":
+    def fit(
+        cls, volumes: Float[np.ndarray, "n i j k"], owners: Int[np.ndarray, " n"], seed: int = 0
+    ) -> "Gallery":
         """A gallery of these scans, fitted on all of them alike."""
         views = to_views(volumes)
-        indices = tuple(ViewIndex.fit(views[:, view]) for view in range(views.shape[1]))
+        indices = tuple(ViewIndex.fit(views[:, view], seed) for view in range(views.shape[1]))
         return cls(indices, owners, _all_fingerprints(volumes))
 
     def extend(

@@ -23,6 +23,7 @@ ROTATIONS = (-24, -12, 0, 12, 24)  # degrees
 SCALES = (0.87, 1.0, 1.15)
 COMPONENTS = 96
 NUM_CANDIDATES = 12  # subjects
+BLOCK = 4096  # references compared at once, so that memory stays bounded
 _PAD = max(SHIFTS)
 
 
@@ -32,6 +33,13 @@ class Candidates:
 
     references: Int[Tensor, "queries candidates"]
     warps: Float[Tensor, "queries candidates 2 3"]
+
+    def extend(self, others: "Candidates") -> "Candidates":
+        """These, then the others."""
+        return Candidates(
+            torch.cat([self.references, others.references], 1),
+            torch.cat([self.warps, others.warps], 1),
+        )
 
 
 def orientations() -> Float[Tensor, "8 2 2"]:
@@ -131,7 +139,7 @@ class Search:
         best = [self._best_probes(image[None], references) for image in probe_images(queries)]
         scores = without_own(torch.stack([score for score, _ in best]), weights)
         probes = torch.stack([probe for _, probe in best])
-        chosen = torch.stack([_closest_subjects(row, owners) for row in scores])
+        chosen = torch.stack([closest_subjects(row, owners, NUM_CANDIDATES) for row in scores])
         warps = probe_warps(probes.gather(1, chosen).flatten())
         return Candidates(chosen, warps.reshape(*chosen.shape, 2, 3))
 
@@ -139,13 +147,14 @@ class Search:
         self, image: Images, references: Float[Tensor, "refs components"]
     ) -> tuple[Float[Tensor, " refs"], Int[Tensor, " refs"]]:
         probes = F.normalize(see_through_probes(image)[0] @ self.basis, dim=1)
-        best = (probes @ references.T).abs_().max(0)
-        return best.values, best.indices
+        blocks = [(probes @ block.T).abs_().max(0) for block in torch.split(references, BLOCK)]
+        return torch.cat([b.values for b in blocks]), torch.cat([b.indices for b in blocks])
 
 
-def _closest_subjects(
-    scores: Float[Tensor, " refs"], owners: Int[Tensor, " refs"]
+def closest_subjects(
+    scores: Float[Tensor, " refs"], owners: Int[Tensor, " refs"], at_most: int
 ) -> Int[Tensor, " candidates"]:
+    """The closest scan of each of the closest subjects."""
     order = scores.argsort(descending=True, stable=True).numpy()
     _, first = np.unique(owners[order].numpy(), return_index=True)
-    return torch.from_numpy(order[np.sort(first)[:NUM_CANDIDATES]].copy())
+    return torch.from_numpy(order[np.sort(first)[:at_most]].copy())

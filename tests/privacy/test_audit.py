@@ -85,6 +85,8 @@ def test_the_blinded_and_the_emptied_screen_lose_their_power(fresh):
     checks = rows(found, "self_test")
     assert checks["blinded_threshold"]["estimate"] < 0.5
     assert checks["emptied_index"]["estimate"] == 0
+    assert checks["wrong_normalization"]["result"] == "PASS"
+    assert checks["inverted_gates"]["estimate"] == 1
 
 
 def test_the_copy_is_locked_away_and_what_expired_is_gone(fresh, phantoms):

@@ -4,18 +4,28 @@ import pytest
 
 import privacy
 from medsynth.core.errors import UsageProblem
-from privacy.planted import KINDS, ROUND_TRIP
+from privacy.planted import EVERY_KIND, ROUND_TRIP
 from privacy.policy import read_policy
 
 
-@pytest.mark.parametrize("name", ["demo", "pilot"])
+SHIPPED = {
+    "demo": (0.05, "data"),
+    "pilot": (0.05, "data"),
+    "research": (0.01, "data"),
+    "research_model": (0.01, "model"),
+    "strict": (0.01, "data"),
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_policies_load_and_plant_only_kinds_that_exist(name):
     policy = read_policy(name)
     assert policy.name == name
     assert policy.purpose
-    assert set(policy.screen_power.must_catch) == {*KINDS, ROUND_TRIP}
-    assert policy.alpha == 0.05
-    assert policy.scope == "data"
+    hard = policy.screen_power_hard.kinds if policy.screen_power_hard else ()
+    assert {"exact", "flip", ROUND_TRIP} <= set(policy.screen_power.must_catch)
+    assert {*policy.screen_power.must_catch, *hard} <= set(EVERY_KIND)
+    assert (policy.alpha, policy.scope) == SHIPPED[name]
 
 
 def test_only_the_demo_takes_demo_keys():

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from scipy.stats import binomtest
 
 from privacy.folds import Fold, RealFolds
-from privacy.planted import KINDS, ROUND_TRIP, plant
+from privacy.planted import HARD, KINDS, ROUND_TRIP, plant
+from privacy.screen import parts, search
 from privacy.screen.confirm import Layers, Whitening, register
 from privacy.screen.decide import (
     Screen,
@@ -13,7 +15,10 @@ from privacy.screen.decide import (
     production_alpha,
     subjects_needed,
 )
-from privacy.screen.frames import to_views, warp
+from privacy.screen.frames import to_views
+from privacy.screen.nuisances import variants
+from privacy.screen.parts import Parts
+from privacy.screen.search import probe_images
 from privacy.screen.whitening import without_own
 
 
@@ -21,7 +26,11 @@ def untold(count: int) -> None:
     pass
 
 
-@pytest.mark.parametrize("kind", [*KINDS, ROUND_TRIP])
+FINER_THAN_32_PIXELS = ("noise_15", "elastic_1", "blur_3", "crop_gamma_jpeg")
+FOUND = [kind for kind in KINDS if kind not in (*HARD, *FINER_THAN_32_PIXELS)]
+
+
+@pytest.mark.parametrize("kind", [*FOUND, "half", ROUND_TRIP])
 def test_planted_copies_are_found(kind, screen, folds, phantoms, soften):
     train = folds.train.volumes
     copies = plant(kind, train[:10], train[10:20], seed=3, round_trip=soften)
@@ -105,7 +114,7 @@ def test_a_subject_of_many_scans_counts_once_in_the_null(folds):
 def test_registration_undoes_a_small_move(folds):
     fixed = Layers.of(to_views(folds.train.volumes[:6])[:, 0])
     moved = torch.tensor([[[0.99, 0.10, 0.08], [-0.10, 0.99, -0.06]]]).repeat(6, 1, 1)
-    moving = Layers(warp(fixed.fine, moved), warp(fixed.smooth, moved))
+    moving = fixed.seen_through(moved)
     start = torch.eye(2, 3).repeat(6, 1, 1)
     back = register(moving, fixed, start)
     found = moved[:, :, :2] @ back[:, :, :2]
@@ -113,15 +122,77 @@ def test_registration_undoes_a_small_move(folds):
 
 
 def test_the_leverage_formula_equals_fitting_without_the_reference(phantoms):
-    layers = Layers.of(to_views(phantoms(30, seed=5))[:, 0])
-    fitted, without = layers[torch.arange(25)], layers[torch.arange(1, 25)]
-    whole, rest = Whitening.fit(fitted), Whitening.fit(without)
+    views = to_views(phantoms(155, seed=5))[:, 0]
+    layers, changed = Layers.of(views), Layers.of(variants(views[:150], seed=0))
+    fitted, without = layers[torch.arange(150)], layers[torch.arange(1, 150)]
+    others = torch.arange(len(changed.fine))[torch.arange(len(changed.fine)) % 150 > 0]
+    whole, rest = Whitening.fit(fitted, changed), Whitening.fit(without, changed[others])
     leverages = whole.leverages(fitted)
     for channel, leverage in enumerate(leverages):
         ours, theirs = whole.features(layers)[channel], rest.features(layers)[channel]
-        cosine = (ours[..., 25:, :] * ours[..., :1, :]).sum(-1).abs()
-        direct = (theirs[..., 25:, :] * theirs[..., :1, :]).sum(-1).abs()
+        cosine = (ours[..., 150:, :] * ours[..., :1, :]).sum(-1).abs()
+        direct = (theirs[..., 150:, :] * theirs[..., :1, :]).sum(-1).abs()
         assert torch.allclose(without_own(cosine, leverage[..., :1]), direct, atol=0.02)
+
+
+def test_the_leverage_formula_holds_for_quarters_too(phantoms):
+    images = probe_images(to_views(phantoms(260, seed=5))[:, 0])
+    whole, rest = Parts.fit(images[:250]), Parts.fit(images[1:250]).extend(images[:1])
+    for image in images[250:255]:
+        mended, direct = whole._best_probes(image)[0][0], rest._best_probes(image)[0][-1]
+        assert torch.allclose(mended, direct, atol=0.01)
+
+
+@pytest.mark.parametrize("kind", ["half", "quadrant"])
+def test_whoever_gave_a_part_is_a_candidate(kind, screen, folds, phantoms):
+    others = phantoms(12, seed=91)
+    copies = to_views(plant(kind, folds.train.volumes[:12], others, seed=1))[:, 0]
+    index = screen.gallery.views[0]
+    found = index.parts.find(copies, screen.gallery.owners).candidates.references
+    subjects = screen.gallery.owners[found.numpy()]
+    assert (subjects == folds.train.subjects[:12, None]).any(1).sum() >= 9
+
+
+def test_searching_in_blocks_changes_nothing(screen, folds, monkeypatch):
+    queries = folds.train.volumes[:3]
+    once = screen.match(queries, untold)
+    monkeypatch.setattr(search, "BLOCK", 50)
+    monkeypatch.setattr(parts, "BLOCK", 50)
+    again = screen.match(queries, untold)
+    assert np.array_equal(once.subjects, again.subjects)
+    np.testing.assert_allclose(once.values, again.values, rtol=1e-4, atol=1e-4)
+
+
+def test_twice_the_same_bit_for_bit(folds):
+    few = RealFolds(
+        *(Fold(f.volumes[:30], f.subjects[:30]) for f in (folds.train, folds.control)),
+        folds.calibration,
+    )
+    first, second = (Screen.calibrate(few, 0.05, None, untold, seed=4) for _ in range(2))
+    assert np.array_equal(first.null, second.null)
+    assert first.threshold == second.threshold
+    other = Screen.calibrate(few, 0.05, None, untold, seed=5)
+    assert not np.array_equal(first.null, other.null)
+
+
+def test_no_fold_holds_more_of_the_closest_subjects_than_its_share(screen, folds, phantoms):
+    scores = screen.match(phantoms(120, seed=61), untold)
+    # Counted once each, so that a hub, whom everybody resembles, does not speak for its fold.
+    closest = np.unique(scores.subjects[np.arange(120), scores.values.argmax(1)])
+    for fold in (folds.train, folds.control, folds.calibration):
+        share = fold.num_subjects / len(np.unique(screen.gallery.owners))
+        inside = int(np.isin(closest, fold.subjects).sum())
+        assert binomtest(inside, len(closest), share).pvalue > 0.001
+
+
+def test_variants_are_drawn_from_the_seed_and_keep_the_order(folds):
+    views = to_views(folds.train.volumes[:6])[:, 0]
+    changed = variants(views, 3)
+    assert torch.equal(changed, variants(views, 3))
+    assert not torch.equal(changed, variants(views, 4))
+    alike = torch.corrcoef(torch.cat([views, changed[:6]]).flatten(1))[:6, 6:]
+    assert alike.diagonal().mean() > 0.8
+    assert alike.diagonal().mean() > alike.mean() + 0.02
 
 
 def test_volumes_are_compared_by_three_views(phantoms):
