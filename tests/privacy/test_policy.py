@@ -7,7 +7,6 @@ from medsynth.core.errors import UsageProblem
 from privacy.planted import EVERY_KIND, ROUND_TRIP
 from privacy.policy import read_policy
 
-
 SHIPPED = {
     "demo": (0.05, "data"),
     "pilot": (0.05, "data"),
