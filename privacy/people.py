@@ -22,6 +22,7 @@ from torch import Tensor
 from privacy.damage import are_damaged
 from privacy.screen.frames import Images, to_views, warp
 from privacy.screen.gallery import Gallery
+from privacy.screen.measures import MEASURES, QUARTERS
 from privacy.screen.search import Search
 
 MOST_CHANCE = 0.25  # share of listed pairs that may have come by chance
@@ -35,6 +36,16 @@ _TURNS, _SHIFTS = (
     ((0.0, 0.0), (0.06, 0.0), (-0.06, 0.0), (0.0, 0.06), (0.0, -0.06)),
 )
 _LARGEST = 1 - 1e-6  # cosine
+_COSINES = [
+    MEASURES.index(name)
+    for name in (
+        "fine whole",
+        "fine patches, half",
+        "broad whole",
+        "smooth patches, half",
+        QUARTERS,
+    )
+]
 
 Volumes = Float[np.ndarray, "n i j k"]
 Tick = Callable[[int], None]
@@ -146,8 +157,9 @@ def _confirmed(
         candidates = _candidates(closeness[query], subjects, own)
         if len(candidates):
             found = gallery.restricted(candidates).match(volumes[query : query + 1], tick)
-            # Channels are cosines; Fisher's z gives their differences one scale everywhere.
-            z = np.arctanh(np.clip(found.channels[0], 0, _LARGEST)).mean(-1)
+            # Cosines; Fisher's z gives their differences one scale everywhere.
+            cosines = np.clip(found.measures[0][..., _COSINES], -_LARGEST, _LARGEST)
+            z = np.arctanh(cosines).mean(-1)
             np.maximum.at(likeness[query], found.subjects[0].ravel(), z.ravel())
     return np.array(np.maximum(likeness, likeness.T))
 

@@ -1,8 +1,7 @@
-"""Confirmation: a candidate is registered, then compared in ridge-whitened features.
+"""What is compared of a registered pair: ridge-whitened whole views and patches.
 
-Registration is the compositional ECC ascent of Evangelidis & Psarakis (PAMI 2008) over rotation,
-scale and shift. Whitening (Bar-Hillel et al., JMLR 2005) makes what all heads share count little
-and what one has alone count much; whole views see whole copies, 25 patches see partial ones.
+Whitening (Bar-Hillel et al., JMLR 2005) makes what all heads share count little and what one has
+alone count much; whole views see whole copies, 25 patches see partial ones.
 """
 
 from collections.abc import Iterator
@@ -13,12 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from privacy.screen.frames import Images, Warps, compose, local_contrast, resize, warp
-from privacy.screen.whitening import directions, leverages, without_own
+from privacy.screen.frames import Images, Warps, local_contrast, resize, warp
+from privacy.screen.whitening import directions, leverages
 
-CHANNELS = ("fine whole", "fine patches", "broad whole", "smooth patches", "quarters")
-_PATCHES = 5  # along a side
-_BEST = 4  # patches that a patch channel averages
+PATCHES = 5  # along a side
 _RIDGE = 0.1  # of the mean variance
 _NUISANCE = 3.0  # how much a direction by which copies change themselves counts against it
 
@@ -55,66 +52,9 @@ class Layers:
         return Layers(warp(self.fine, warps), warp(self.smooth, warps), warp(self.broad, warps))
 
 
-def register(moving: Layers, fixed: Layers, start: Float[Tensor, "n 2 3"]) -> Warps:
-    """The warp that brings each moving view onto its fixed one, from a rough start."""
-    warps = start
-    for _ in range(5):
-        warps = _ascend(moving.smooth, fixed.smooth, warps)
-    calm, target = resize(moving.fine, fixed.fine.shape[-1]), fixed.fine
-    for _ in range(4):
-        warps = _ascend(calm, target, warps)
-    return warps
-
-
-def _ascend(moving: Images, fixed: Images, warps: Float[Tensor, "n 2 3"]) -> Warps:
-    """One ECC step, accepted where the correlation does not fall."""
-    seen = warp(moving, warps)
-    slopes = _slopes(seen)
-    image, target = _standard(seen), _standard(fixed)
-    target = target * torch.sign((image * target).sum(1, keepdim=True))
-    normal = slopes.transpose(1, 2) @ slopes
-    normal = normal + 1e-3 * normal.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(4)
-    on_image = (slopes.transpose(1, 2) @ image[:, :, None])[:, :, 0]
-    on_target = (slopes.transpose(1, 2) @ target[:, :, None])[:, :, 0]
-    solved_image = torch.linalg.solve(normal, on_image)
-    solved_target = torch.linalg.solve(normal, on_target)
-    above = 1 - (on_image * solved_image).sum(1)
-    below = (image * target).sum(1) - (on_target * solved_image).sum(1)
-    gain = torch.where(below > 1e-3, above / below.clamp_min(1e-3), 1.0)
-    step = (gain[:, None] * solved_target - solved_image).clamp(-0.15, 0.15)
-    return compose(warps, _similarity(step))
-
-
-def _standard(images: Images) -> Float[Tensor, "n pixels"]:
-    flat = images.flatten(1)
-    return F.normalize(flat - flat.mean(1, keepdim=True), dim=1)
-
-
-def _slopes(images: Images) -> Float[Tensor, "n pixels 4"]:
-    """Derivatives of the standardized image along scale, rotation, x and y."""
-    side = images.shape[-1]
-    padded = F.pad(images[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
-    along_x = (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) * side / 4
-    along_y = (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) * side / 4
-    line = (torch.arange(side) + 0.5) * 2 / side - 1
-    y, x = line[:, None], line[None, :]
-    slopes = torch.stack(
-        [along_x * x + along_y * y, along_y * x - along_x * y, along_x, along_y], -1
-    ).flatten(1, 2)
-    flat = images.flatten(1)
-    norm: Tensor = (flat - flat.mean(1, keepdim=True)).norm(dim=1).clamp_min(1e-6)
-    return (slopes - slopes.mean(1, keepdim=True)) / norm[:, None, None]
-
-
-def _similarity(step: Float[Tensor, "n 4"]) -> Warps:
-    a, b, x, y = step.unbind(1)
-    top = torch.stack([1 + a, -b, x], 1)
-    return torch.stack([top, torch.stack([b, 1 + a, y], 1)], 1)
-
-
 def _corners(side: int, share: float) -> tuple[int, list[int]]:
     patch = int(side * share)
-    return patch, [round(i * (side - patch) / (_PATCHES - 1)) for i in range(_PATCHES)]
+    return patch, [round(i * (side - patch) / (PATCHES - 1)) for i in range(PATCHES)]
 
 
 def _patches(images: Images, share: float) -> Float[Tensor, "patches n pixels"]:
@@ -157,7 +97,10 @@ class Whitening:
         return cls(tuple(_whitening(*pair) for pair in zip(flat, other, strict=True)))
 
     def features(self, layers: Layers) -> tuple[Tensor, ...]:
-        """Unit vectors in the order of CHANNELS: (n, pixels) whole, (25, n, pixels) per patch."""
+        """Unit vectors of fine whole, fine patches, broad whole and smooth patches.
+
+        Whole views are (n, pixels), patches (25, n, pixels).
+        """
         return tuple(F.normalize(flat @ matrix, dim=-1) for flat, matrix in self._pairs(layers))
 
     def leverages(self, layers: Layers) -> tuple[Tensor, ...]:
@@ -169,7 +112,7 @@ class Whitening:
 
 
 def _by_channel(layers: Layers) -> tuple[Tensor, ...]:
-    """What each of CHANNELS but the last (that of `parts`) compares, not yet whitened."""
+    """What `features` whitens."""
     return (
         _halved(layers.fine),
         _patches(layers.fine, 0.5),
@@ -183,14 +126,3 @@ def _halved(layer: Images) -> Float[Tensor, "n pixels"]:
     side = min(layer.shape[-1], 32)
     line = torch.sin(torch.pi * (torch.arange(side) + 0.5) / side).sqrt()
     return (resize(layer, side) * line[:, None] * line).flatten(1)
-
-
-def similarities(
-    queries: tuple[Tensor, ...], references: tuple[Tensor, ...], leverages: tuple[Tensor, ...]
-) -> Float[Tensor, "n channels"]:
-    """Per pair and channel the cosine, its sign dropped; patches by the mean of their best."""
-    columns = []
-    for query, reference, leverage in zip(queries, references, leverages, strict=True):
-        cosine = without_own((query * reference).sum(-1).abs(), leverage)
-        columns.append(cosine if cosine.ndim == 1 else cosine.topk(_BEST, 0).values.mean(0))
-    return torch.stack(columns, 1)

@@ -1,6 +1,6 @@
 """The screen: one statistic, one threshold, set on subjects that nobody has looked at before.
 
-S is the largest channel, each in units of its own tail (control scored against train). A
+S is the detector's largest channel, each in units of its own tail (control against train). A
 calibration subject's S is its largest over its scans and their autoencoder round trips; the k-th
 largest of these is the threshold, with k such that a fresh subject of the same population is
 flagged with probability at most alpha, at 95 % confidence over the calibration draw: the rate
@@ -18,7 +18,9 @@ from scipy import stats
 from medsynth.core.protocols import RoundTrip
 from privacy.evidence import CONFIDENCE
 from privacy.folds import Fold, RealFolds
-from privacy.screen.gallery import Gallery, Matches
+from privacy.screen.detector import Detector
+from privacy.screen.frames import to_views
+from privacy.screen.gallery import Gallery
 
 Tick = Callable[[int], None]
 """Called with the number of queries just scored."""
@@ -55,6 +57,7 @@ class Screen:
     """Every real scan, the tails of the channels, the null and the threshold."""
 
     gallery: Gallery
+    detector: Detector
     median: Float[np.ndarray, "views channels"]
     tail: Float[np.ndarray, "views channels"]
     null: Float[np.ndarray, " subjects"]
@@ -73,16 +76,15 @@ class Screen:
     ) -> "Screen":
         """Fit on train and control alike, scale by control against train, rank calibration.
 
-        The seed draws the variants of references from which the whitening learns (`nuisances`).
+        The seed draws the variants of references from which the whitening learns, and the
+        disguised ones from which the detector does.
         """
         train, control, calibration = folds.train, folds.control, folds.calibration
-        gallery = Gallery.fit(
-            np.concatenate([train.volumes, control.volumes]),
-            np.concatenate([train.subjects, control.subjects]),
-            seed,
-        )
-        median, tail = _tails(gallery, train, control, tick)
-        scoring = cls(gallery, median, tail, np.zeros(0), np.inf, 0, 0)
+        known = np.concatenate([train.volumes, control.volumes])
+        gallery = Gallery.fit(known, np.concatenate([train.subjects, control.subjects]), seed)
+        detector = Detector.fit(gallery, to_views(known), tick, seed)
+        median, tail = _tails(gallery, detector, train, control, tick)
+        scoring = cls(gallery, detector, median, tail, np.zeros(0), np.inf, 0, 0)
         null = _null(scoring, calibration, round_trip, tick)
         num_scored = train.num_subjects + control.num_subjects
         rank = allowed_rank(len(null), production_alpha(alpha, num_scored, len(null)))
@@ -99,7 +101,8 @@ class Screen:
     def match(self, volumes: Float[np.ndarray, "n i j k"], tick: Tick) -> "Scores":
         """Every query against the index."""
         found = self.gallery.match(volumes, tick)
-        scaled = (found.channels - self.median[:, None]) / (self.tail - self.median)[:, None]
+        channels = self.detector.channels(found)
+        scaled = (channels - self.median[:, None]) / (self.tail - self.median)[:, None]
         by_view = scaled.max(-1)
         return Scores(
             found.subjects.reshape(len(volumes), -1),
@@ -143,19 +146,19 @@ class Scores:
 
 
 def _tails(
-    gallery: Gallery, train: Fold, control: Fold, tick: Tick
+    gallery: Gallery, detector: Detector, train: Fold, control: Fold, tick: Tick
 ) -> tuple[Float[np.ndarray, "views channels"], Float[np.ndarray, "views channels"]]:
     """Median and 99th percentile per channel of control subjects scored against train alone."""
     found = gallery.restricted(np.unique(train.subjects)).match(control.volumes, tick)
-    tops = _by_owner(found, control.subjects)
+    tops = _by_owner(detector.channels(found), control.subjects)
     median, tail = np.median(tops, 0), np.quantile(tops, 0.99, axis=0)
     return median, np.maximum(tail, median + 0.02)
 
 
 def _by_owner(
-    found: Matches, owners: Int[np.ndarray, " n"]
+    channels: Float[np.ndarray, "n views candidates channels"], owners: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "subjects views channels"]:
-    tops = found.channels.max(2)
+    tops = channels.max(2)
     return np.stack([tops[owners == owner].max(0) for owner in np.unique(owners)])
 
 

@@ -9,10 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from privacy.screen.confirm import CHANNELS, Layers, Whitening, register, similarities
+from privacy.screen.confirm import Layers, Whitening
 from privacy.screen.frames import Images, to_views
+from privacy.screen.measures import MEASURES, compare
 from privacy.screen.nuisances import variants
 from privacy.screen.parts import Parts
+from privacy.screen.registration import register
 from privacy.screen.search import Search, probe_images
 
 _BATCH = 16  # queries scored together
@@ -20,10 +22,10 @@ _BATCH = 16  # queries scored together
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Per query, view and candidate: the subject's number and every channel, unscaled."""
+    """Per query, view and candidate: the subject's number and every one of MEASURES."""
 
     subjects: Int[np.ndarray, "queries views candidates"]
-    channels: Float[np.ndarray, "queries views candidates channels"]
+    measures: Float[np.ndarray, "queries views candidates measures"]
     is_exact: Bool[np.ndarray, " queries"]
 
 
@@ -81,7 +83,7 @@ class ViewIndex:
 
     def match(
         self, views: Images, owners: Int[np.ndarray, " refs"]
-    ) -> tuple[Int[Tensor, "n candidates"], Float[Tensor, "n candidates channels"]]:
+    ) -> tuple[Int[Tensor, "n candidates"], Float[Tensor, "n candidates measures"]]:
         """Candidate references of each query, registered and compared."""
         whole = self.search.find(views, self.embedded, self.weights, owners)
         parts = self.parts.find(views, owners)
@@ -89,14 +91,22 @@ class ViewIndex:
         n, k = candidates.references.shape
         references = candidates.references.flatten()
         moving = Layers.of(views)[torch.arange(n).repeat_interleave(k)]
-        warps = register(moving, self.layers[references], candidates.warps.flatten(0, 1))
-        found = similarities(
-            self.whitening.features(moving.seen_through(warps)),
+        start = candidates.warps.flatten(0, 1)
+        ends = (register(moving, self.layers[references], start), start)
+        seen = [self._compare(moving.seen_through(warps), references) for warps in ends]
+        quarters = parts.scores.gather(1, candidates.references).reshape(-1, 1)
+        return candidates.references, torch.cat([*seen, quarters], 1).reshape(n, k, -1)
+
+    def _compare(
+        self, seen: Layers, references: Int[Tensor, " pairs"]
+    ) -> Float[Tensor, "pairs measures"]:
+        return compare(
+            seen,
+            self.layers[references],
+            self.whitening.features(seen),
             _rows(self.features, references),
             tuple(leverage[..., references] for leverage in self.leverages),
         )
-        quarters = parts.scores.gather(1, candidates.references)[..., None]
-        return candidates.references, torch.cat([found.reshape(n, k, -1), quarters], 2)
 
 
 def _rows(features: tuple[Tensor, ...], rows: Int[Tensor, " kept"]) -> tuple[Tensor, ...]:
@@ -142,29 +152,33 @@ class Gallery:
         return self.restricted(np.zeros(0, np.int64))
 
     def match(self, volumes: Float[np.ndarray, "n i j k"], tick: Callable[[int], None]) -> Matches:
-        """Every query against the gallery, in batches."""
-        batches = [volumes[i : i + _BATCH] for i in range(0, len(volumes), _BATCH)]
+        """Every query against the gallery."""
+        found = self.match_views(to_views(volumes), tick)
+        exact = np.array([_fingerprint(volume) in self.fingerprints for volume in volumes], bool)
+        return replace(found, is_exact=exact)
+
+    def match_views(
+        self, views: Float[Tensor, "n views side side"], tick: Callable[[int], None]
+    ) -> Matches:
+        """Every query's views against the gallery, in batches; no fingerprints."""
         found = []
-        for batch in batches:
+        for batch in torch.split(views, _BATCH):
             found.append(self._match_batch(batch))
             tick(len(batch))
-        exact = np.array([_fingerprint(volume) in self.fingerprints for volume in volumes], bool)
         return Matches(
             np.concatenate([subjects for subjects, _ in found]),
-            np.concatenate([channels for _, channels in found]),
-            exact,
+            np.concatenate([measures for _, measures in found]),
+            np.zeros(len(views), bool),
         )
 
     def _match_batch(
-        self, volumes: Float[np.ndarray, "n i j k"]
+        self, views: Float[Tensor, "n views side side"]
     ) -> tuple[
-        Int[np.ndarray, "n views candidates"], Float[np.ndarray, "n views candidates channels"]
+        Int[np.ndarray, "n views candidates"], Float[np.ndarray, "n views candidates measures"]
     ]:
-        num_views = len(self.views)
         if not len(self.owners):
-            empty = (len(volumes), num_views, 0)
-            return np.zeros(empty, np.int64), np.zeros((*empty, len(CHANNELS)), np.float32)
-        views = to_views(volumes)
+            empty = (len(views), len(self.views), 0)
+            return np.zeros(empty, np.int64), np.zeros((*empty, len(MEASURES)), np.float32)
         pairs = [index.match(views[:, v], self.owners) for v, index in enumerate(self.views)]
         references = torch.stack([references for references, _ in pairs], 1).numpy()
         return self.owners[references], torch.stack([found for _, found in pairs], 1).numpy()

@@ -14,7 +14,7 @@ from privacy.screen.frames import Images, smooth, warp
 
 NUM_VARIANTS = 3  # of each reference
 _TURN, _SCALE, _SHIFT = 0.026, 0.02, 0.02  # radians; of the size; of half the view
-_BEND = 1.2 / 32  # of half the view, at nodes an eighth of the view apart
+_BEND = 1.2 / 32  # of half the view
 _GAMMA = 0.7  # of the logarithm
 _BLURS = (0.0, 0.0, 0.8, 1.6)  # sigma at 64 pixels
 _NOISE = 0.15  # of the intensity window
@@ -28,33 +28,35 @@ def variants(views: Images, seed: int) -> Float[Tensor, "variants height width"]
 
 
 def _changed(views: Images, draw: Generator) -> Images:
-    moved = _bent(warp(views, _small_moves(len(views), draw)), draw)
+    strength = _BEND * uniform(len(views), 0.0, 1.0, draw)
+    moved = bent(warp(views, _small_moves(len(views), draw)), strength, draw)
     others = views[torch.randperm(len(views), generator=draw)]
-    share = _uniform(len(views), 0.0, _MIXED, draw) * _coins(len(views), 0.3, draw)
-    gamma = _uniform(len(views), -_GAMMA, _GAMMA, draw).exp()
-    gray = _blurred(((1 - share) * moved + share * others).clamp(0, 1) ** gamma)
-    spread = _uniform(len(views), 0.0, _NOISE, draw) * _coins(len(views), 0.6, draw)
+    share = uniform(len(views), 0.0, _MIXED, draw) * coins(len(views), 0.3, draw)
+    gamma = uniform(len(views), -_GAMMA, _GAMMA, draw).exp()
+    gray = blurred(((1 - share) * moved + share * others).clamp(0, 1) ** gamma)
+    spread = uniform(len(views), 0.0, _NOISE, draw) * coins(len(views), 0.6, draw)
     return (gray + spread * torch.randn(gray.shape, generator=draw)).clamp(0, 1)
 
 
 def _small_moves(n: int, draw: Generator) -> Float[Tensor, "n 2 3"]:
-    turn, scale = _uniform(n, -_TURN, _TURN, draw), 1 + _uniform(n, -_SCALE, _SCALE, draw)
-    shift = _uniform(2 * n, -_SHIFT, _SHIFT, draw).reshape(n, 2, 1)
+    turn, scale = uniform(n, -_TURN, _TURN, draw), 1 + uniform(n, -_SCALE, _SCALE, draw)
+    shift = uniform(2 * n, -_SHIFT, _SHIFT, draw).reshape(n, 2, 1)
     across, along = (scale * turn.cos()).flatten(), (scale * turn.sin()).flatten()
     linear = torch.stack([across, -along, along, across], 1).reshape(n, 2, 2)
     return torch.cat([linear, shift], 2)
 
 
-def _bent(images: Images, draw: Generator) -> Images:
+def bent(images: Images, strength: Float[Tensor, "n 1 1"], draw: Generator) -> Images:
+    """Bent by random fields, smooth over an eighth of the view; strength in halves of the view."""
     n, side = len(images), images.shape[-1]
-    nodes = _BEND * _uniform(n, 0.0, 1.0, draw)[..., None] * torch.randn(n, 2, 8, 8, generator=draw)
+    nodes = strength[..., None] * torch.randn(n, 2, 8, 8, generator=draw)
     bend = F.interpolate(nodes, (side, side), mode="bicubic", align_corners=False)
     still = F.affine_grid(torch.eye(2, 3).expand(n, 2, 3), [n, 1, side, side], align_corners=False)
     grid = still + bend.permute(0, 2, 3, 1)
     return F.grid_sample(images[:, None], grid, align_corners=False)[:, 0]
 
 
-def _blurred(images: Images) -> Images:
+def blurred(images: Images) -> Images:
     """Every fourth view as sharp as it was, and so on through the spreads."""
     blurred, unit = images.clone(), images.shape[-1] / 64
     for turn, sigma in enumerate(_BLURS):
@@ -64,9 +66,11 @@ def _blurred(images: Images) -> Images:
     return blurred
 
 
-def _uniform(n: int, low: float, high: float, draw: Generator) -> Float[Tensor, "n 1 1"]:
+def uniform(n: int, low: float, high: float, draw: Generator) -> Float[Tensor, "n 1 1"]:
+    """A number for each of n views."""
     return low + (high - low) * torch.rand(n, 1, 1, generator=draw)
 
 
-def _coins(n: int, chance: float, draw: Generator) -> Float[Tensor, "n 1 1"]:
+def coins(n: int, chance: float, draw: Generator) -> Float[Tensor, "n 1 1"]:
+    """1 with this chance, else 0, for each of n views."""
     return (torch.rand(n, 1, 1, generator=draw) < chance).float()

@@ -13,6 +13,7 @@ from privacy.folds import Fold, RealFolds
 from privacy.planted import Redream, part_other_scans, plant, why_not
 from privacy.policy import Policy
 from privacy.screen.decide import Scores, Screen, Tick
+from privacy.screen.detector import num_lessons
 from privacy.self_test.result import Counts, SelfTest
 
 SEED = 20260101
@@ -103,11 +104,11 @@ def _battery(
 
 
 def cast_to_whole_numbers(volumes: Volumes) -> Volumes:
-    """The commonest wrong normalization: values in [0, 1] rounded to 0 or 1.
+    """The commonest wrong normalization: values in [0, 1] cut to 0 or 1.
 
     A wrong factor alone breaks nothing: local contrast does not know it.
     """
-    whole: Volumes = np.rint(volumes).astype(np.float32)
+    whole: Volumes = np.floor(volumes).astype(np.float32)
     return whole
 
 
@@ -153,23 +154,27 @@ def num_queries(bench: Bench) -> int:
         for kind, number in planted_kinds(bench.policy).items()
         if bench.why_not(kind) is None
     }
-    _, taken = part_other_scans(folds.train, SEED)
+    stays, taken = part_other_scans(folds.train, SEED)
     seeds = 0 if asked is None else asked.num_seeds
     compared = sum(min(number, NUM_COMPARED) for number in kinds.values())
-    calibrations = max(seeds - 1, 0) + (taken.num_subjects > 0)
+    calibrated = [folds] * max(seeds - 1, 0)
+    if taken.num_subjects:
+        calibrated.append(RealFolds(stays, folds.control, folds.calibration))
     return (
         sum(kinds.values())
         + 2 * min(NUM_COPIES, people)
         + seeds * compared
         + taken.num_subjects
-        + calibrations * num_null_queries(folds, bench.access)
+        + sum(num_null_queries(known, bench.access) for known in calibrated)
     )
 
 
 def num_null_queries(folds: RealFolds, access: Access) -> int:
     """How many queries one calibration ticks."""
     rounds = 1 if access.round_trip is None else 2
-    return len(folds.control.volumes) + rounds * len(folds.calibration.volumes)
+    control, calibration = len(folds.control.volumes), len(folds.calibration.volumes)
+    lessons = num_lessons(len(folds.train.volumes) + control)
+    return lessons + control + rounds * calibration
 
 
 def members_and_controls(screen: Screen, scores: Scores, folds: RealFolds, seed: int) -> Partition:

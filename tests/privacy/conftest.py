@@ -1,6 +1,7 @@
 """Small phantoms, folds and policies for the judge."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from medsynth.core.stage import Artifact, Request, produce
 from medsynth.ingest.phantom import draw_person, draw_phantom
 from privacy.folds import Fold, RealFolds
 from privacy.policy import Policy, read_policy
+from privacy.screen import detector
 from privacy.screen.decide import Screen
 
 SIZE = 32
@@ -24,6 +26,21 @@ SCHEMA = AttributeSchema((Attribute("age", "continuous", "years"),))
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@contextmanager
+def lessons(most: int, rounds: int) -> Iterator[None]:
+    """Detectors that learn from less than they would of real scans."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detector, "MOST_DISGUISED", most)
+        patch.setattr(detector, "ROUNDS", rounds)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_lessons() -> Iterator[None]:
+    with lessons(50, 1):
+        yield
 
 
 def _draw(count: int, seed: int, size: int = SIZE) -> np.ndarray:
@@ -66,7 +83,8 @@ def folds() -> RealFolds:
 
 @pytest.fixture(scope="session")
 def screen(folds: RealFolds) -> Screen:
-    return Screen.calibrate(folds, 0.05, _soften, lambda count: None)
+    with lessons(190, 2):
+        return Screen.calibrate(folds, 0.05, _soften, lambda count: None)
 
 
 @pytest.fixture(scope="session")

@@ -60,11 +60,12 @@ def test_the_search_is_deterministic_and_tells_no_number(archive, found):
     assert set(vars(found.pairs[0])) == {"one", "other"}
 
 
-@pytest.mark.parametrize("seed", [11, 12, 13])
-def test_strangers_make_no_long_list(phantoms, seed):
-    strangers = search(phantoms(30, seed=seed))
-    assert len(strangers.pairs) <= 4
-    assert strangers.num_by_chance <= 1 + MOST_CHANCE * 4
+def test_strangers_make_no_long_lists(phantoms):
+    lists = [search(phantoms(30, seed=seed)) for seed in (11, 12, 13, 14)]
+    # Each may hold a few of the 435 pairs by chance; a list where nobody is twice is short.
+    assert sum(len(found.pairs) for found in lists) <= 14
+    assert min(len(found.pairs) for found in lists) <= 2
+    assert all(found.num_by_chance <= 1 + MOST_CHANCE * len(found.pairs) for found in lists)
 
 
 def test_scans_of_one_subject_are_no_pair_and_count_as_one(archive):

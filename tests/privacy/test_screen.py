@@ -4,10 +4,11 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.stats import binomtest
 
+from privacy.access import Access
 from privacy.folds import Fold, RealFolds
 from privacy.planted import HARD, KINDS, ROUND_TRIP, plant
 from privacy.screen import parts, search
-from privacy.screen.confirm import Layers, Whitening, register
+from privacy.screen.confirm import Layers, Whitening
 from privacy.screen.decide import (
     Screen,
     allowed_rank,
@@ -18,15 +19,17 @@ from privacy.screen.decide import (
 from privacy.screen.frames import to_views
 from privacy.screen.nuisances import variants
 from privacy.screen.parts import Parts
+from privacy.screen.registration import register
 from privacy.screen.search import probe_images
 from privacy.screen.whitening import without_own
+from privacy.self_test.run import num_null_queries
 
 
 def untold(count: int) -> None:
     pass
 
 
-FINER_THAN_32_PIXELS = ("noise_15", "elastic_1", "blur_3", "crop_gamma_jpeg")
+FINER_THAN_32_PIXELS = ("noise_10", "noise_15", "elastic_1", "blur_3", "crop_gamma_jpeg")
 FOUND = [kind for kind in KINDS if kind not in (*HARD, *FINER_THAN_32_PIXELS)]
 
 
@@ -55,6 +58,12 @@ def test_round_trips_of_calibration_scans_raise_the_null(folds):
     ).null
     assert (copied >= plain).all()
     assert copied.min() > plain.max()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_a_blank_scan_resembles_nobody(screen, folds, value):
+    blank = np.full_like(folds.train.volumes[:2], value)
+    assert not screen.rejects(screen.match(blank, untold)).any()
 
 
 def test_innocent_phantoms_pass(screen, phantoms):
@@ -91,7 +100,10 @@ def test_alpha_of_5_percent_needs_75_calibration_subjects_at_default_shares():
 
 def test_too_few_calibration_subjects_leave_no_rank_and_say_how_many_are_missing(folds):
     few = Fold(folds.calibration.volumes[:20], folds.calibration.subjects[:20])
-    small = Screen.calibrate(RealFolds(folds.train, folds.control, few), 0.05, None, untold)
+    told: list[int] = []
+    known = RealFolds(folds.train, folds.control, few)
+    small = Screen.calibrate(known, 0.05, None, told.append)
+    assert sum(told) == num_null_queries(known, Access())
     assert small.rank == 0
     assert small.num_missing == subjects_needed(0.05, 190, 20) - 20
 

@@ -17,6 +17,7 @@ from privacy.self_test.result import FILE, SelfTest
 from privacy.self_test.run import (
     Bench,
     cast_to_whole_numbers,
+    num_null_queries,
     num_queries,
     pick,
     run_self_test,
@@ -78,7 +79,7 @@ def test_what_cannot_be_planted_says_why_and_does_not_pass(found, small):
 
 
 class WronglyNormalized(Screen):
-    """A screen that rounds every query's intensities."""
+    """A screen that cuts every query's intensities to whole numbers."""
 
     def match(self, volumes, tick):
         return super().match(cast_to_whole_numbers(volumes), tick)
@@ -118,7 +119,7 @@ def powers(found: SelfTest, policy: Policy) -> dict[str, str]:
 def test_every_query_is_ticked(folds, small, screen, soften):
     done: list[int] = []
     policy = small.model_copy(update={"consistency": KAPPA})
-    null = len(folds.control.volumes) + 2 * len(folds.calibration.volumes)
+    null = num_null_queries(folds, Access(soften))
 
     def calibrate(folds, seed):
         done.append(null)
