@@ -1,10 +1,10 @@
 """The screen: one statistic, one threshold, set on subjects that nobody has looked at before.
 
-S is the detector's largest channel, each in units of its own tail (control against train). A
-calibration subject's S is its largest over its scans and their autoencoder round trips; the k-th
-largest of these is the threshold, with k such that a fresh subject of the same population is
-flagged with probability at most alpha, at 95 % confidence over the calibration draw: the rate
-follows Beta(k, n + 1 - k) (Bates et al., Ann. Stat. 2023, arXiv 2104.08279).
+S is the detector's largest channel, each in units of its own tail. A calibration subject's S is
+its largest over its scans and their autoencoder round trips; the k-th largest of these is the
+threshold, with k such that a fresh subject of the same population is flagged with probability at
+most alpha, at 95 % confidence over the calibration draw: the rate follows Beta(k, n + 1 - k) (Bates
+et al., Ann. Stat. 2023, arXiv 2104.08279).
 """
 
 from collections.abc import Callable
@@ -54,12 +54,10 @@ def conformal_p(
 
 @dataclass(frozen=True, eq=False)
 class Screen:
-    """Every real scan, the tails of the channels, the null and the threshold."""
+    """Every real scan, the detector, the null and the threshold."""
 
     gallery: Gallery
     detector: Detector
-    median: Float[np.ndarray, "views channels"]
-    tail: Float[np.ndarray, "views channels"]
     null: Float[np.ndarray, " subjects"]
     threshold: float
     rank: int
@@ -74,7 +72,7 @@ class Screen:
         tick: Tick,
         seed: int = 0,
     ) -> "Screen":
-        """Fit on train and control alike, scale by control against train, rank calibration.
+        """Fit on train and control alike, rank calibration.
 
         The seed draws the variants of references from which the whitening learns, and the
         disguised ones from which the detector does.
@@ -83,8 +81,7 @@ class Screen:
         known = np.concatenate([train.volumes, control.volumes])
         gallery = Gallery.fit(known, np.concatenate([train.subjects, control.subjects]), seed)
         detector = Detector.fit(gallery, to_views(known), tick, seed)
-        median, tail = _tails(gallery, detector, train, control, tick)
-        scoring = cls(gallery, detector, median, tail, np.zeros(0), np.inf, 0, 0)
+        scoring = cls(gallery, detector, np.zeros(0), np.inf, 0, 0)
         null = _null(scoring, calibration, round_trip, tick)
         num_scored = train.num_subjects + control.num_subjects
         rank = allowed_rank(len(null), production_alpha(alpha, num_scored, len(null)))
@@ -101,9 +98,7 @@ class Screen:
     def match(self, volumes: Float[np.ndarray, "n i j k"], tick: Tick) -> "Scores":
         """Every query against the index."""
         found = self.gallery.match(volumes, tick)
-        channels = self.detector.channels(found)
-        scaled = (channels - self.median[:, None]) / (self.tail - self.median)[:, None]
-        by_view = scaled.max(-1)
+        by_view = self.detector.channels(found).max(-1)
         return Scores(
             found.subjects.reshape(len(volumes), -1),
             by_view.reshape(len(volumes), -1),
@@ -143,23 +138,6 @@ class Scores:
         best = np.full(highest + 1, -np.inf)
         np.maximum.at(best, self.subjects, self.values)
         return np.array(best[subjects])
-
-
-def _tails(
-    gallery: Gallery, detector: Detector, train: Fold, control: Fold, tick: Tick
-) -> tuple[Float[np.ndarray, "views channels"], Float[np.ndarray, "views channels"]]:
-    """Median and 99th percentile per channel of control subjects scored against train alone."""
-    found = gallery.restricted(np.unique(train.subjects)).match(control.volumes, tick)
-    tops = _by_owner(detector.channels(found), control.subjects)
-    median, tail = np.median(tops, 0), np.quantile(tops, 0.99, axis=0)
-    return median, np.maximum(tail, median + 0.02)
-
-
-def _by_owner(
-    channels: Float[np.ndarray, "n views candidates channels"], owners: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, "subjects views channels"]:
-    tops = channels.max(2)
-    return np.stack([tops[owners == owner].max(0) for owner in np.unique(owners)])
 
 
 def _null(

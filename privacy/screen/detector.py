@@ -24,6 +24,7 @@ MOST_DISGUISED = 500  # references in a round
 ROUNDS = 3
 _NUM_NETWORKS, _WIDTH, _EPOCHS, _BATCH = 3, 32, 40, 512
 _RATE, _DECAY = 3e-3, 1e-2
+_TAIL, _LEAST_TAIL = 0.99, 0.02
 _BEST_PATCH = MEASURES.index("fine patches, best, unregistered")
 _CONTEXT = [MEASURES.index(name) for name in CONTEXT]
 
@@ -35,9 +36,14 @@ IsHidden = Bool[np.ndarray, "queries views candidates"]
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """Two committees of networks per view: one for copies of whole scans, one for parts."""
+    """Two committees of networks per view: one for copies of whole scans, one for parts.
+
+    `median` and `tail` (99 %) are those of each channel when references meet strangers.
+    """
 
     committees: "tuple[tuple[Committee, Committee], ...]"
+    median: Float[np.ndarray, "views channels"]
+    tail: Float[np.ndarray, "views channels"]
 
     @classmethod
     def fit(
@@ -48,26 +54,48 @@ class Detector:
         seed: int = 0,
     ) -> "Detector":
         """Learn from a gallery's own references; `views` are theirs, in its order."""
-        lessons = [_undisguised(gallery, views, tick, seed)]
+        rows = _drawn(len(views), [seed, 0])
+        found = gallery.match_views(views[rows], tick)
+        own = found.subjects == gallery.owners[rows][:, None, None]
+        lessons = [_undisguised(found, own)]
         lessons += [_disguised(gallery, views, tick, seed, turn) for turn in range(ROUNDS)]
-        return cls(
-            tuple(
-                (
-                    Committee.fit(*_pairs(lessons, view, of_parts=False), seed),
-                    Committee.fit(*_pairs(lessons, view, of_parts=True), seed),
-                )
-                for view in range(views.shape[1])
+        committees = tuple(
+            (
+                Committee.fit(*_pairs(lessons, view, of_parts=False), seed),
+                Committee.fit(*_pairs(lessons, view, of_parts=True), seed),
             )
+            for view in range(views.shape[1])
         )
+        strange = np.where(own[..., None], -np.inf, _channels(committees, lessons[0].seen))
+        tops = _by_owner(strange.max(2), gallery.owners[rows])
+        median, tail = np.median(tops, 0), np.quantile(tops, _TAIL, axis=0)
+        return cls(committees, median, np.maximum(tail, median + _LEAST_TAIL))
 
     def channels(self, found: Matches) -> Float[np.ndarray, "queries views candidates channels"]:
-        """Per pair, in the order of CHANNELS: log odds of both committees, and a plain cosine."""
+        """Per pair, in the order of CHANNELS: log odds of both committees, and a plain cosine.
+
+        Each in units of its own tail: 0 at the median of strangers, 1 where few get.
+        """
         seen = _in_context(found.measures, np.zeros(found.subjects.shape, bool))
-        odds = [
-            np.stack([committee.weigh(seen[:, view]) for committee in pair], -1)
-            for view, pair in enumerate(self.committees)
-        ]
-        return np.concatenate([np.stack(odds, 1), found.measures[..., [_BEST_PATCH]]], -1)
+        raw = _channels(self.committees, seen)
+        scaled: np.ndarray = (raw - self.median[:, None]) / (self.tail - self.median)[:, None]
+        return scaled
+
+
+def _channels(
+    committees: "tuple[tuple[Committee, Committee], ...]", seen: Seen
+) -> Float[np.ndarray, "queries views candidates channels"]:
+    odds = [
+        np.stack([committee.weigh(seen[:, view]) for committee in pair], -1)
+        for view, pair in enumerate(committees)
+    ]
+    return np.concatenate([np.stack(odds, 1), seen[..., [_BEST_PATCH]]], -1)
+
+
+def _by_owner(
+    tops: Float[np.ndarray, "n views channels"], owners: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "subjects views channels"]:
+    return np.stack([tops[owners == owner].max(0) for owner in np.unique(owners)])
 
 
 def num_lessons(num_references: int) -> int:
@@ -158,16 +186,8 @@ def _pairs(
     return np.concatenate(seen), np.concatenate(is_copy)
 
 
-def _undisguised(
-    gallery: Gallery,
-    views: Float[Tensor, "refs views side side"],
-    tick: Callable[[int], None],
-    seed: int,
-) -> _Lesson:
+def _undisguised(found: Matches, own: IsHidden) -> _Lesson:
     """Real scans as they are: every candidate but themselves is somebody else."""
-    rows = _drawn(len(views), [seed, 0])
-    found = gallery.match_views(views[rows], tick)
-    own = found.subjects == gallery.owners[rows][:, None, None]
     nothing = np.zeros_like(own)
     return _Lesson(_in_context(found.measures, own), nothing, own, nothing[..., 0])
 
@@ -183,15 +203,16 @@ def _disguised(
     drawn = [disguise(views[rows][:, view], seed * ROUNDS + turn) for view in range(views.shape[1])]
     found = gallery.match_views(torch.stack([d.views for d in drawn], 1), tick)
     own = found.subjects == gallery.owners[rows][:, None, None]
-    other = ~own & np.stack(
+    other = np.stack(
         [_is_other(found.subjects[:, v], gallery.owners[rows], d) for v, d in enumerate(drawn)], 1
     )
-    is_part = np.stack([d.shows_both.numpy() for d in drawn], 1)
-    is_mixed = np.stack([d.is_mixed.numpy() for d in drawn], 1)
+    other &= ~own
+    is_part: np.ndarray = np.stack([d.shows_both.numpy() for d in drawn], 1)
+    is_mixed: np.ndarray = np.stack([d.is_mixed.numpy() for d in drawn], 1)
     return _Lesson(
         _in_context(found.measures, own | other),
         own | (other & is_part[..., None]),
-        other & (is_mixed & ~is_part)[..., None],
+        other & is_mixed[..., None] & ~is_part[..., None],
         is_part,
     )
 
@@ -212,7 +233,8 @@ def _drawn(count: int, seed: list[int]) -> Int[np.ndarray, " drawn"]:
 def _in_context(measures: Measures, is_hidden: IsHidden) -> Seen:
     """Every pair's measures beside the query's medians over candidates, its sources left out."""
     known = np.where(is_hidden[..., None], np.nan, measures[..., _CONTEXT])
-    known = np.where(is_hidden.all(2)[:, :, None, None], 0.0, known)
+    is_all_hidden = np.asarray(is_hidden.all(2, keepdims=True))[..., None]
+    known = np.where(is_all_hidden, 0.0, known)
     medians = np.nanmedian(known, 2, keepdims=True) if known.shape[2] else known
     context = np.broadcast_to(medians, known.shape)
     return np.concatenate([measures, context], -1).astype(np.float32)

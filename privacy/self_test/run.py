@@ -172,9 +172,8 @@ def num_queries(bench: Bench) -> int:
 def num_null_queries(folds: RealFolds, access: Access) -> int:
     """How many queries one calibration ticks."""
     rounds = 1 if access.round_trip is None else 2
-    control, calibration = len(folds.control.volumes), len(folds.calibration.volumes)
-    lessons = num_lessons(len(folds.train.volumes) + control)
-    return lessons + control + rounds * calibration
+    lessons = num_lessons(len(folds.train.volumes) + len(folds.control.volumes))
+    return lessons + rounds * len(folds.calibration.volumes)
 
 
 def members_and_controls(screen: Screen, scores: Scores, folds: RealFolds, seed: int) -> Partition:
