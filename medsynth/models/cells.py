@@ -8,7 +8,8 @@ one table without emptying it start another, drawn independently.
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,41 @@ from medsynth.core.schema import Attribute, Attributes, AttributeSchema, Attribu
 
 NUM_BINS = (8, 4, 2)
 ENOUGH, COVERED = 11, 0.8
+NUM_PARTS = 12
 
-Bin = tuple[float, float] | str | None
+Interval = tuple[float, float]
+Bin = Interval | str | None
 """A half-open interval, a word, or missing."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One bin per attribute, and how many training subjects lie there."""
+    """One bin per attribute, and how many training subjects lie there.
+
+    `crowds` are parts of a number's bin, by its name, each with ENOUGH of the cell's subjects or
+    more; they may overlap. Where a cell is too small for any there are none.
+    """
 
     bins: Mapping[str, Bin]
     count: int
+    crowds: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
+
+    def at_least(self, parts: Mapping[str, Bin]) -> int:
+        """How many of its subjects lie for sure in these parts of its bins.
+
+        By the bound of Fréchet: who is not missing from any part lies in all of them.
+        """
+        missing = (self.count - self._in_part(name, part) for name, part in parts.items())
+        return max(0, self.count - sum(missing))
+
+    def _in_part(self, name: str, part: Bin) -> int:
+        if part == self.bins[name] or not isinstance(part, tuple):
+            return self.count
+        apart, reached = 0, part[0]
+        for low, high in sorted(self.crowds.get(name, ()), key=lambda crowd: crowd[1]):
+            if reached <= low and high <= part[1]:
+                apart, reached = apart + 1, high
+        return min(self.count, ENOUGH * apart)
 
 
 @dataclass(frozen=True)
@@ -45,7 +70,9 @@ class CellTable:
 
 def _read_cell(fields: Mapping[str, Any]) -> Cell:
     bins = {n: tuple(b) if isinstance(b, list | tuple) else b for n, b in fields["bins"].items()}
-    return Cell(bins, fields["count"])
+    told = fields.get("crowds", {})
+    crowds = {name: tuple((low, high) for low, high in parts) for name, parts in told.items()}
+    return Cell(bins, fields["count"], crowds)
 
 
 def count_cells(
@@ -90,11 +117,53 @@ def _table(
     num_bins: int,
 ) -> tuple[Cell, ...]:
     edges = {n: _edges(schema[n], rows, steps[n], num_bins) for n in names if n in steps}
-    members: dict[tuple[Bin, ...], set[str]] = defaultdict(set)
-    for row, subject in zip(rows, subjects, strict=True):
-        members[tuple(_bin(row.get(n), edges.get(n)) for n in names)].add(subject)
-    keys = sorted(members, key=repr)
-    return tuple(Cell(dict(zip(names, key, strict=True)), len(members[key])) for key in keys)
+    inside: dict[tuple[Bin, ...], list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        inside[tuple(_bin(row.get(n), edges.get(n)) for n in names)].append(number)
+    cells = []
+    for key in sorted(inside, key=repr):
+        bins, owners = dict(zip(names, key, strict=True)), [subjects[n] for n in inside[key]]
+        here = [rows[number] for number in inside[key]]
+        crowds = {
+            name: found
+            for name, where in bins.items()
+            if isinstance(where, tuple)
+            and (found := _crowds(schema[name], here, owners, where, steps[name]))
+        }
+        cells.append(Cell(bins, len(set(owners)), crowds))
+    return tuple(cells)
+
+
+def _crowds(
+    attribute: Attribute,
+    rows: Sequence[Attributes],
+    owners: Sequence[str],
+    where: Interval,
+    step: float,
+) -> tuple[Interval, ...]:
+    """The smallest parts of a bin that hold ENOUGH of these subjects.
+
+    Their edges cut the bin into NUM_PARTS, wherever its people are: no edge is anybody's value.
+    """
+    values, edges = np.array(_numbers(attribute, rows)), _parts(attribute, where, step)
+    found: list[Interval] = []
+    for low in edges:
+        inside = ((high, (low <= values) & (values < high)) for high in edges if high > low)
+        crowded = (h for h, is_in in inside if len({*compress(owners, is_in)}) >= ENOUGH)
+        high = next(crowded, None)
+        if high is not None:
+            # Of those with one upper edge only the last holds no other.
+            found = [crowd for crowd in found if crowd[1] != high] + [(low, high)]
+    return tuple(found)
+
+
+def _parts(attribute: Attribute, where: Interval, step: float) -> list[float]:
+    """Edges of equal parts of a bin, on the attribute's scale and the step's grid."""
+    is_log = attribute.scale == "log"
+    low, high = np.log1p(where) if is_log else where
+    inner = np.linspace(low, high, NUM_PARTS + 1)[1:-1]
+    between = {_on_grid(edge, step) for edge in (np.expm1(inner) if is_log else inner)}
+    return sorted({*where, *(edge for edge in between if where[0] < edge < where[1])})
 
 
 def _numbers(attribute: Attribute, rows: Sequence[Attributes]) -> list[float]:

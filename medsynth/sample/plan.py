@@ -128,17 +128,25 @@ def resolve(plan: Plan, schema: AttributeSchema, cells: CellTable, k_min: int) -
 def _allowed(
     block: Sequence[Cell], schema: AttributeSchema, restriction: Restriction, k_min: int
 ) -> tuple[tuple[dict[str, Bin], float], ...]:
-    """Cells of a block with enough subjects, cut to the restriction, weighted by subjects left."""
+    """Cells of a block with enough subjects, cut to the restriction, weighted by its share.
+
+    What is left must hold k_min subjects for sure: that they spread evenly over a bin is good
+    enough for a weight, and not for a promise.
+    """
     allowed: list[tuple[dict[str, Bin], float]] = []
+    fewest = 0
     for cell in block:
-        parts = {name: restriction.share(cell, schema[name]) for name in cell.bins}
-        weight = cell.count * float(np.prod([share for share, _ in parts.values()]))
+        shares = {name: restriction.share(cell, schema[name]) for name in cell.bins}
+        parts = {name: where for name, (_, where) in shares.items()}
+        weight = cell.count * float(np.prod([share for share, _ in shares.values()]))
         if cell.count >= k_min and weight > 0:
-            allowed.append(({name: where for name, (_, where) in parts.items()}, weight))
-    if sum(weight for _, weight in allowed) < k_min:
+            allowed.append((parts, weight))
+            # Not the sum over cells: with several scans somebody may lie in more than one.
+            fewest = max(fewest, cell.at_least(parts))
+    if fewest < k_min:
         names = [n for n in block[0].bins if n in restriction.terms] or list(block[0].bins)
         raise UsageProblem(
-            f"fewer than {k_min} training subjects share what is asked of {', '.join(names)}; "
-            "ask for a wider range"
+            f"fewer than {k_min} training subjects share for sure what is asked of "
+            f"{', '.join(names)}; ask for a wider range"
         )
     return tuple(allowed)

@@ -1,10 +1,19 @@
 import json
 from dataclasses import asdict
+from itertools import pairwise
 
 import numpy as np
 
 from medsynth.core.schema import Attribute, AttributeSchema
-from medsynth.models.cells import COVERED, ENOUGH, CellTable, count_cells, draw_value
+from medsynth.models.cells import (
+    COVERED,
+    ENOUGH,
+    NUM_PARTS,
+    Cell,
+    CellTable,
+    count_cells,
+    draw_value,
+)
 
 SCHEMA = AttributeSchema((Attribute("age", "continuous"), Attribute("sex", "category")))
 
@@ -76,3 +85,59 @@ def test_a_lone_extreme_stays_outside_of_the_table():
     table = count_cells(SCHEMA, rows, names(201))
     edges = [edge for cell in table.blocks[0] for edge in cell.bins["age"]]
     assert max(edges) <= 51
+
+
+def test_between_the_edges_of_a_crowd_lie_enough_subjects(rng):
+    rows = population(rng, 600)
+    (block,) = count_cells(SCHEMA, rows, names(600)).blocks
+    num_crowds = 0
+    for cell in block:
+        inside = [r["age"] for r in rows if r["age"] is not None and r["sex"] == cell.bins["sex"]]
+        for low, high in cell.crowds.get("age", ()):
+            assert sum(low <= age < high for age in inside) >= ENOUGH
+            num_crowds += 1
+    assert num_crowds > len(block)
+
+
+def test_a_subject_of_many_scans_is_no_crowd():
+    rows = [{"age": float(age), "sex": "F"} for age in range(20, 60)]
+    (block,) = count_cells(SCHEMA, rows * 3, ["sub-0"] * 100 + names(20)).blocks
+    assert all(not cell.crowds for cell in block if cell.count < ENOUGH)
+
+
+def test_a_checkpoint_without_crowds_promises_whole_bins_alone(rng):
+    table = count_cells(SCHEMA, population(rng, 600), names(600))
+    fields = json.loads(json.dumps(asdict(table)))
+    for block in fields["blocks"]:
+        for cell in block:
+            del cell["crowds"]
+    (block,) = CellTable.from_json(fields).blocks
+    for cell in (c for c in block if isinstance(c.bins["age"], tuple)):
+        low, high = cell.bins["age"]
+        assert cell.at_least(cell.bins) == cell.count
+        assert cell.at_least({**cell.bins, "age": (low + 1, high)}) == 0
+
+
+def test_missing_from_two_parts_is_counted_twice():
+    bins = {"age": (0.0, 40.0), "size": (0.0, 40.0)}
+    tens = ((0.0, 10.0), (5.0, 15.0), (10.0, 20.0), (20.0, 30.0), (25.0, 35.0), (30.0, 40.0))
+    cell = Cell(bins, 44, dict.fromkeys(bins, tens))
+    assert cell.at_least({"age": (0.0, 30.0), "size": (0.0, 40.0)}) == 33
+    assert cell.at_least({"age": (0.0, 30.0), "size": (9.0, 40.0)}) == 22
+    assert cell.at_least({"age": (0.0, 20.0), "size": (20.0, 40.0)}) == 0
+
+
+def test_edges_of_crowds_do_not_follow_the_people(rng):
+    tables = []
+    for _ in range(2):
+        ages = [20.0] * 20 + rng.integers(21, 89, 160).astype(float).tolist() + [89.0] * 20
+        rows = [{"age": age, "sex": "F"} for age in ages]
+        tables.append(count_cells(SCHEMA, rows, names(200)).blocks[0])
+    inner = []
+    for block in tables:
+        edges = {edge for cell in block for crowd in cell.crowds["age"] for edge in crowd}
+        bins = sorted({edge for cell in block for edge in cell.bins["age"]})
+        allowed = {round(x) for a, b in pairwise(bins) for x in np.linspace(a, b, NUM_PARTS + 1)}
+        assert edges <= allowed
+        inner.append(edges)
+    assert all(inner)

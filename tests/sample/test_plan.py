@@ -1,5 +1,6 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from medsynth.core.errors import UsageProblem
@@ -51,9 +52,42 @@ def test_missing_can_be_asked_for(ask):
 
 
 def test_a_range_narrower_than_enough_subjects_is_refused(ask):
-    with pytest.raises(UsageProblem, match="age"):
-        ask("age=50")
-    assert {request["age"] for request in ask("age=50", k_min=2)} == {50.0}
+    for k_min in (11, 2):
+        with pytest.raises(UsageProblem, match=r"for sure.*age"):
+            ask("age=50", k_min=k_min)
+    assert {request["age"] for request in ask("age=50..59")} == set(map(float, range(50, 60)))
+
+
+def test_an_empty_end_of_a_wide_bin_is_refused():
+    """Half of all people lie in a bin that reaches ten times as far as they do, but for a few."""
+    sizes = [float(n) for n in range(100)] + [100.0 + n for n in range(96)] + [5000.0] * 4
+    schema = AttributeSchema((Attribute("size", "continuous"),))
+    rows = [{"size": size} for size in sizes]
+    cells = count_cells(schema, rows, [f"sub-{n}" for n in range(200)])
+    top = max(cell.bins["size"] for cell in cells.blocks[0])
+    assert top[1] > 4000
+    with pytest.raises(UsageProblem, match=r"for sure.*size"):
+        resolve(Plan(where="size=2000..4900"), schema, cells, 11)
+    assert resolve(Plan(where="size=110..4900"), schema, cells, 11)[0]["size"] >= 110
+
+
+def test_parts_of_several_bins_must_hold_enough_together():
+    rng = np.random.default_rng(0)
+    schema = AttributeSchema((Attribute("age", "continuous"), Attribute("size", "continuous")))
+    numbers = rng.integers(0, 1000, (900, 2)).astype(float).tolist()
+    rows = [{"age": age, "size": size} for age, size in numbers]
+    cells = count_cells(schema, rows, [f"sub-{n}" for n in range(900)])
+    kept = 0
+    for low, high, bottom, top in np.sort(rng.integers(20, 980, (300, 2, 2)), -1).reshape(-1, 4):
+        where = f"age={low}..{high} size={bottom}..{top}"
+        try:
+            resolve(Plan(where=where), schema, cells, 11)
+        except UsageProblem:
+            continue
+        kept += 1
+        inside = [low <= r["age"] <= high and bottom <= r["size"] <= top for r in rows]
+        assert sum(inside) >= 11, where
+    assert kept > 50
 
 
 @pytest.mark.parametrize(
