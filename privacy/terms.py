@@ -123,7 +123,8 @@ class CanaryTerms(Terms):
     """A twin trained with planted scans must not tell which of them it saw."""
 
     epsilon_at_most: float = Field(gt=0)
-    """Limit on the lower bound of epsilon; under DP the claimed epsilon where that is smaller."""
+    """Limit on the lower bound of epsilon; where the policy asks for differential privacy, the
+    claimed epsilon binds beside it."""
     min_canaries: int = Field(ge=1)
     """Canaries below which nothing can pass."""
 

@@ -23,6 +23,7 @@ _NEVER_SHOWN = (
     "elastic copies of two pixels and more, or other scans of the same subject",
     "single slices of three-dimensional scans: volumes are compared by slabs along their axes",
     "linkage with data that may appear later",
+    "that people who share the attributes asked for differ in their others (l-diversity)",
     "that the generator or its unscreened samples are safe: screening mends no memorizing model",
 )
 _SECTIONS = {
@@ -37,10 +38,33 @@ _SECTIONS = {
 }
 
 
-def does_not_show(policy: Policy) -> tuple[str, ...]:
-    """What a certificate under this policy says nothing about."""
+_ATTACKERS = {
+    "T1": "T1: whoever holds the accepted scans and their table",
+    "T2": "T2: who may also ask the generator for as many scans as wanted",
+    "T3": "T3: who holds the generator's weights",
+}
+
+
+def does_not_show(policy: Policy, rows: Sequence[GateRow] = ()) -> tuple[str, ...]:
+    """What a certificate says nothing about: not asked by its policy, not run, never shown."""
     unasked = [said for name, said in _SECTIONS.items() if getattr(policy, name) is None]
-    return (*(f"not asked by this policy: {said}" for said in unasked), *_NEVER_SHOWN)
+    kinds: dict[str, list[str]] = {}
+    for row in rows:
+        if row.result == "NOT_RUN":
+            kinds.setdefault(row.gate, []).append(row.kind)
+    missing = [f"{_SECTIONS.get(gate, gate)} ({', '.join(of)})" for gate, of in kinds.items()]
+    return (
+        *(f"not asked by this policy: {said}" for said in unasked),
+        *(f"not run: {said}" for said in missing),
+        *_NEVER_SHOWN,
+    )
+
+
+def threat_model(policy: Policy) -> str:
+    """Against whom a policy asks for evidence, in the words of privacy/README.md."""
+    asks_weights = policy.membership is not None or policy.canary is not None
+    named = {"T1": True, "T2": policy.extraction is not None, "T3": asks_weights}
+    return "; ".join(_ATTACKERS[name] for name, is_named in named.items() if is_named)
 
 
 @dataclass(frozen=True)
@@ -98,6 +122,7 @@ def certify(
     counts: Mapping[str, int],
     subjects: Mapping[str, int],
     screen: Mapping[str, Any],
+    ledger: Mapping[str, int],
 ) -> Certificate:
     """Sign the verdict with what it is about, what it does not show, and when it expires."""
     issued = datetime.now(UTC).replace(microsecond=0)
@@ -114,12 +139,13 @@ def certify(
         "gates": [row.to_json() for row in verdict.rows],
         "issued": issued.isoformat(),
         "expires": _months_later(issued, policy.valid_months).isoformat(),
-        "does_not_show": list(does_not_show(policy)),
-        "threat_model": "T1: whoever holds the accepted scans and nothing else of the generator",
+        "does_not_show": list(does_not_show(policy, verdict.rows)),
+        "threat_model": threat_model(policy),
         "unit": "subject: all scans of one person",
         **counts,
         "subjects": dict(subjects),
         "screen": dict(screen),
+        "ledger": dict(ledger),
     }
     return sign_certificate(body, keys)
 

@@ -6,49 +6,74 @@ from privacy.gates.differential_privacy import PrivacyClaim
 from privacy.gates.term import Term, TermsByRow, more, not_run, row_of
 from privacy.policy import Policy
 
-_KEY = ("canary", "epsilon")
+GATE = "canary"
+_EPSILON, _BEYOND = (GATE, "epsilon"), (GATE, "beyond_claim")
 _NO_TWIN = (
-    "no twin was trained with planted scans; hand in the prepared scans and the config of the "
-    "training, so that it can be run once more"
+    "no twin was trained with planted scans; hand in the prepared scans and the checkpoint, so "
+    "that its training can be run once more"
 )
+_NO_CLAIM = "the training promised no epsilon that a twin could refute; train with --dp"
 
 
 def terms(policy: Policy) -> TermsByRow:
-    """The term of the row, where the policy asks."""
+    """The terms of both rows; the claim's only where the policy asks for differential privacy."""
     asked = policy.canary
     if asked is None:
         return {}
-    return {_KEY: Term(asked.epsilon_at_most, "below", asked.min_canaries)}
+    found = {_EPSILON: Term(asked.epsilon_at_most, "below", asked.min_canaries)}
+    if policy.differential_privacy is not None:
+        found[_BEYOND] = Term(0.0, "below", asked.min_canaries)
+    return found
 
 
 def rows(
     found: CanaryAudit | None, policy: Policy, claim: PrivacyClaim | None = None
 ) -> list[GateRow]:
-    """The bound against the policy's limit, or the claimed epsilon where that is smaller."""
-    if policy.canary is None:
-        return []
-    asked = _with_claim(terms(policy)[_KEY], claim)
+    """The bound against the policy's limit, and how far it lies beyond the claimed epsilon."""
+    asked = terms(policy)
+    made = []
+    if _EPSILON in asked:
+        made.append(_epsilon(found, asked[_EPSILON], claim))
+    if _BEYOND in asked:
+        made.append(_beyond(found, asked[_BEYOND], claim))
+    return made
+
+
+def _epsilon(found: CanaryAudit | None, asked: Term, claim: PrivacyClaim | None) -> GateRow:
     if found is None:
-        return [not_run(*_KEY, asked, _NO_TWIN)]
-    bound = found.epsilon
-    row = row_of(*_KEY, Interval(bound, bound, bound), found.num_canaries, asked)
-    return [row.because(_said(found, row, asked, claim))]
-
-
-def _with_claim(asked: Term, claim: PrivacyClaim | None) -> Term:
-    limit = asked.limit if claim is None else min(asked.limit, claim.epsilon)
-    return Term(limit, asked.side, asked.minimum)
-
-
-def _said(found: CanaryAudit, row: GateRow, asked: Term, claim: PrivacyClaim | None) -> str:
+        return not_run(*_EPSILON, asked, _NO_TWIN)
+    row = row_of(*_EPSILON, _point(found.epsilon), found.num_canaries, asked)
     said = (
         f"a twin trained with about half of {found.num_canaries} planted scans let "
         f"{found.num_right} of {found.num_guesses} guesses come right at which ones it saw, which "
         f"refutes any epsilon below {found.epsilon:.2f}; allowed {asked.limit:.2f}"
     )
-    if row.result == "INCONCLUSIVE":
-        return f"{said}; {more(asked.minimum - found.num_canaries, 'planted scans')}"
     if row.result == "PASS":
-        return f"{said}; good guesses would show a leak, bad ones do not prove that there is none"
-    is_broken = claim is not None and claim.epsilon < found.epsilon
-    return f"{said}; the claimed differential privacy does not hold" if is_broken else said
+        said += "; good guesses would show a leak, bad ones do not prove that there is none"
+    if claim is not None and claim.epsilon < found.epsilon:
+        said += "; the claimed differential privacy does not hold"
+    return row.because(said + _missing(row, asked))
+
+
+def _beyond(found: CanaryAudit | None, asked: Term, claim: PrivacyClaim | None) -> GateRow:
+    if found is None or claim is None:
+        return not_run(*_BEYOND, asked, _NO_TWIN if found is None else _NO_CLAIM)
+    beyond = found.epsilon - claim.epsilon
+    row = row_of(*_BEYOND, _point(beyond), found.num_canaries, asked)
+    holds = "does not hold" if row.result == "FAIL" else "is not refuted"
+    said = (
+        f"the training claims epsilon {claim.epsilon:.2f}, the twin's guesses refute any below "
+        f"{found.epsilon:.2f}: the claim {holds}"
+    )
+    return row.because(said + _missing(row, asked))
+
+
+def _point(value: float) -> Interval:
+    """A bound stands alone."""
+    return Interval(value, value, value)
+
+
+def _missing(row: GateRow, asked: Term) -> str:
+    if row.result != "INCONCLUSIVE":
+        return ""
+    return f"; {more(asked.minimum - row.n, 'planted scans')}"

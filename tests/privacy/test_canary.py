@@ -174,10 +174,11 @@ def test_a_private_training_without_noise_is_caught(planted, mechanism, strict):
     torch.manual_seed(0)
     silent = dataclasses.replace(mechanism, noise_multiplier=0.0)
     found = audit_canaries(twin_trainer(silent), remember, planted, seed=0)
-    (row,) = canary.rows(found, strict, CLAIM)
+    row, beyond = canary.rows(found, strict, CLAIM)
     assert found.epsilon > 1.5
-    assert row.result == "FAIL"
+    assert row.result == beyond.result == "FAIL"
     assert "the claimed differential privacy does not hold" in row.reason
+    assert "the claim does not hold" in beyond.reason
 
 
 def test_a_private_training_with_its_noise_is_not(planted, mechanism, strict):
@@ -186,7 +187,7 @@ def test_a_private_training_with_its_noise_is_not(planted, mechanism, strict):
     for seed in range(3):
         found = audit_canaries(twin_trainer(mechanism), remember, planted, seed=seed)
         bounds.append(found.epsilon)
-        assert canary.rows(found, strict, CLAIM)[0].result == "PASS"
+        assert [row.result for row in canary.rows(found, strict, CLAIM)] == ["PASS", "PASS"]
     assert max(bounds) < 1
 
 
@@ -204,22 +205,31 @@ def test_only_canaries_whose_coin_fell_reach_the_twin(planted):
     assert np.array_equal(volumes, planted.volumes[places])
 
 
-def test_the_gate_takes_the_smaller_of_limit_and_claim(strict):
+def test_policy_and_claim_bind_in_rows_of_their_own(strict):
     found = CanaryAudit(200, 100, 86, 1e-5)
     assert 1 < found.epsilon < 1.5
-    assert canary.rows(found, strict)[0].result == "PASS"
-    assert canary.rows(found, strict, CLAIM)[0].result == "FAIL"
-    assert canary.rows(found, strict, CLAIM)[0].limit == 1.0
+    row, beyond = canary.rows(found, strict, CLAIM)
+    assert (row.result, row.limit) == ("PASS", 1.5)
+    assert (beyond.result, beyond.limit) == ("FAIL", 0.0)
+    assert beyond.estimate == pytest.approx(found.epsilon - 1)
     loose = dataclasses.replace(CLAIM, epsilon=8.0)
-    assert canary.rows(found, strict, loose)[0].limit == 1.5
+    assert [row.result for row in canary.rows(found, strict, loose)] == ["PASS", "PASS"]
+    assert [row.result for row in canary.rows(found, strict)] == ["PASS", "NOT_RUN"]
+
+
+def test_a_claim_binds_only_where_the_policy_asks_for_one(strict):
+    plain = strict.model_copy(update={"differential_privacy": None})
+    (row,) = canary.rows(CanaryAudit(200, 100, 86, 1e-5), plain, CLAIM)
+    assert row.result == "PASS"
+    assert "the claimed differential privacy does not hold" in row.reason
 
 
 def test_too_few_canaries_and_none_are_told_from_good_ones(strict, policy):
-    (row,) = canary.rows(CanaryAudit(120, 60, 30, 1e-5), strict)
-    assert row.result == "INCONCLUSIVE"
-    assert "80 more planted scans" in row.reason
+    few = canary.rows(CanaryAudit(120, 60, 30, 1e-5), strict, CLAIM)
+    assert {row.result for row in few} == {"INCONCLUSIVE"}
+    assert all("80 more planted scans" in row.reason for row in few)
     assert canary.rows(CanaryAudit(120, 60, 60, 1e-5), strict)[0].result == "FAIL"
-    assert canary.rows(None, strict)[0].result == "NOT_RUN"
+    assert {row.result for row in canary.rows(None, strict, CLAIM)} == {"NOT_RUN"}
     assert canary.rows(None, policy) == []
     assert canary.terms(policy) == differential_privacy.terms(policy) == {}
 
