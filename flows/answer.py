@@ -31,7 +31,7 @@ VERB_KEYS = {
         "page",
         "retrieved",
     ),
-    "audit": ("verdict", "policy", "scope", "num_synthetic", "num_rejected", "gates"),
+    "audit": ("verdict", "policy", "scope", "num_synthetic", "num_rejected", "gates", "ledger"),
 }
 """What a verb's object holds besides the common keys; what is unknown is null."""
 

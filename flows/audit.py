@@ -1,7 +1,6 @@
-"""Flow of audit: the judge gets a cohort, real folds and two ways to ask the generator."""
+"""Flow of audit: the judge gets a cohort, real folds and the ways into the generator."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +13,15 @@ from flows.job import Job
 from flows.plain import Reader, shape_of
 from flows.registry import find_version, promote
 from flows.session import TASK, Session, Stage, open_session
-from medsynth.checkpoint import load_generator
+from flows.ways import span_of, ways_into
 from medsynth.core.certificate import Certificate
 from medsynth.core.digest import json_digest
 from medsynth.core.errors import UsageProblem
 from medsynth.core.stage import Artifact, open_stage
-from medsynth.sample.cohort import redraw_for
-from medsynth.sample.plan import Plan
 from privacy.access import Access
-from privacy.audit import AUDIT_FILE, CERTIFICATE_FILE, audit
+from privacy.audit import AUDIT_FILE, CERTIFICATE_FILE, UNKNOWN, audit
 from privacy.folds import RealFolds
-from privacy.policy import Policy, read_policy
+from privacy.policy import read_policy
 
 _FOLDS = ("train", "control", "calibration")
 
@@ -52,10 +49,21 @@ class Folds:
 
 @task(name="audit", **TASK)
 def audit_cohort(
-    session: Session, cohort: Artifact, folds: Folds, checkpoint: Artifact | None
+    session: Session,
+    cohort: Artifact,
+    folds: Folds,
+    checkpoint: Artifact | None,
+    earlier: Sequence[Path] = (),
 ) -> tuple[Artifact, Artifact]:
-    """Stages accepted/ and evidence/: what passed the screen, and the signed verdict."""
+    """Stages accepted/ and evidence/: what passed the screen, and the signed verdict.
+
+    `earlier` are accepted cohorts of the same generator that no longer lie where they were made.
+    """
     policy = read_policy(session.config.policy)
+    access, span = Access(), UNKNOWN
+    if checkpoint is not None:
+        access = ways_into(checkpoint, cohort, folds.prepared, policy, session.out)
+        span = span_of(cohort, checkpoint)
     with session.stage("accepted", shown=False) as first, session.stage("evidence") as second:
         audited = audit(
             cohort,
@@ -63,9 +71,12 @@ def audit_cohort(
             session.out,
             session.keys,
             policy,
-            access=_ways_to_ask(cohort, checkpoint, policy),
+            access=access,
             model_digest=checkpoint.digest if checkpoint else None,
             folds_digest=folds.digest,
+            ledger=session.home.judge_ledger(session.config.name),
+            span=span,
+            earlier=earlier,
             seed=session.config.seed,
             vault=session.home.vault,
             progress=second.progress,
@@ -75,17 +86,6 @@ def audit_cohort(
         second.finish(audited.evidence, audit_facts(audited.evidence))
         _publish(second, audited.evidence)
     return audited.accepted, audited.evidence
-
-
-def _ways_to_ask(cohort: Artifact, checkpoint: Artifact | None, policy: Policy) -> Access:
-    """The generator's autoencoder; its sampler too where it drew this very cohort."""
-    if checkpoint is None:
-        return Access()
-    round_trip = load_generator(checkpoint.path).round_trip
-    if cohort.receipt["parents"].get("checkpoint") != checkpoint.digest:
-        return Access(round_trip)
-    plan = Plan.model_validate(json.loads((cohort.path / "plan.json").read_text())["plan"])
-    return Access(round_trip, redraw_for(checkpoint.path, plan, policy.k_min))
 
 
 def _publish(stage: Stage, evidence: Artifact) -> None:
@@ -122,7 +122,9 @@ def promote_audited(session: Session, evidence: Artifact) -> None:
 
 
 @flow(name="medsynth-audit", persist_result=False)
-def audit_flow(job: Job, cohort: Path, roots: dict[str, Path]) -> Outcome:
+def audit_flow(
+    job: Job, cohort: Path, roots: dict[str, Path], earlier: tuple[Path, ...] = ()
+) -> Outcome:
     """Audit any cohort against real scans: stage folders, or plain folders with metadata.csv."""
     with open_session(job) as session:
         with session.stage("inputs") as stage:
@@ -130,7 +132,7 @@ def audit_flow(job: Job, cohort: Path, roots: dict[str, Path]) -> Outcome:
             synthetic = reader.read(cohort, "cohort")
             folds = _read_folds(reader, roots, synthetic)
         checkpoint = open_stage(roots["checkpoint"]) if "checkpoint" in roots else None
-        _, evidence = audit_cohort(session, synthetic, folds, checkpoint)
+        _, evidence = audit_cohort(session, synthetic, folds, checkpoint, earlier)
         if session.outcome().verdict == "PASS":
             promote_audited(session, evidence)
         return session.outcome()

@@ -181,6 +181,10 @@ def audit(
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="The generator, where there is one.")
     ] = None,
+    earlier: Annotated[
+        list[Path] | None,
+        typer.Option("--earlier", help="Accepted scans that left before, where they were moved."),
+    ] = None,
     policy: Policy = None,
     config: Config = None,
     json: AsJson = False,
@@ -189,7 +193,7 @@ def audit(
     """Screen a cohort against real scans and certify what passed: PASS, FAIL or INCONCLUSIVE."""
     folds = {"train": train, "control": control, "calibration": calibration, "test": test}
     roots = {"prepared": prepared, **folds, "checkpoint": checkpoint}
-    return _verbs(verbose).audit(cohort, out.absolute(), roots, policy, config)
+    return _verbs(verbose).audit(cohort, out.absolute(), roots, policy, config, earlier or ())
 
 
 @app.command()

@@ -93,6 +93,10 @@ class Home:
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder / f"{name}.jsonl"
 
+    def judge_ledger(self, name: str) -> Path:
+        """The judge's ledger of a data set: cohorts judged, folds spent."""
+        return self.ledger(name).with_suffix(".judge.jsonl")
+
     def spool(self, name: str) -> Path:
         """Where what an archive gave for a data set lies."""
         return self.create().folder / "spool" / name

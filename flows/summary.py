@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
 from flows.account import account_line, account_tables, volumes_line
@@ -10,6 +11,7 @@ from flows.answer import DONE, REFUSED, Answer
 from flows.facts import Outcome, cohort_facts, prepared_facts, read_deidentified
 from flows.home import tracking_place
 from flows.pacs import retrieval_line
+from flows.verdict_table import gate_table, ledger_line, reason_group, verdict_color
 from medsynth.core.errors import MedsynthError
 from medsynth.ingest.page.page import FILE_NAME as PAGE
 
@@ -58,15 +60,21 @@ def deidentify_answer(outcome: Outcome) -> Answer:
 def audit_answer(outcome: Outcome) -> Answer:
     """The audit object; exit 3 unless it is a PASS."""
     audit = outcome.audit or {}
-    table = Table(title=f"{audit['verdict']} under the policy {audit['policy']}")
-    for name in ("gate", "estimate", "bounds", "n", "limit", "result"):
-        table.add_column(name)
-    for row in audit["gates"]:
-        table.add_row(*_gate_cells(row))
-    reasons = _reasons(audit["gates"])
     answer = stage_answer(outcome, **audit)
-    return Answer(
-        answer.out, answer.reused, audit, _exit_code(outcome), (*reasons, *answer.lines), table
+    return replace(
+        answer,
+        exit_code=_exit_code(outcome),
+        lines=(_kept_line(outcome, audit), ledger_line(audit), *answer.lines),
+        table=Group(gate_table(audit), reason_group(audit["gates"])),
+    )
+
+
+def _kept_line(outcome: Outcome, audit: dict[str, Any]) -> str:
+    accepted = {artifact.path.name: artifact for artifact in outcome.stages}["accepted"]
+    kept = cohort_facts(accepted)["num_scans"]
+    return (
+        f"screen   {kept:,} of {audit['num_synthetic']:,} scans accepted; "
+        f"about {audit['num_rejected']:,} were rejected at first"
     )
 
 
@@ -95,7 +103,7 @@ def pipeline_answer(
         fields,
         _exit_code(outcome),
         _closing_lines(outcome),
-        _table(outcome, fields),
+        Group(_table(outcome, fields), reason_group((outcome.audit or {"gates": []})["gates"])),
     )
 
 
@@ -110,8 +118,8 @@ def _table(outcome: Outcome, fields: dict[str, Any]) -> Table:
     for name, value in _counts(outcome, fields):
         table.add_row(name, value)
     table.add_section()
-    color = "green" if outcome.verdict == "PASS" else "yellow"
-    table.add_row("verdict", f"[bold {color}]{outcome.verdict}[/]")
+    color = verdict_color(outcome.verdict)
+    table.add_row("verdict", f"[{color}]{outcome.verdict}[/]")
     table.add_section()
     for name, row in _headlines(outcome.evaluation or {}):
         bounds = f"{_short(row['low'])} to {_short(row['high'])}"
@@ -143,31 +151,13 @@ def _headlines(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, 
 
 def _closing_lines(outcome: Outcome) -> tuple[str, ...]:
     release = outcome.path("release")
-    reasons = _reasons((outcome.audit or {"gates": []})["gates"])
     reused = [f"found, not run: {', '.join(outcome.reused)}"] if outcome.reused else []
     return (
-        *reasons,
         *reused,
         f"report   {outcome.report}",
         f"release  {release or 'none: the policy does not allow this cohort to leave'}",
         f"MLflow   {tracking_place(outcome.tracking_uri)}",
     )
-
-
-def _reasons(gates: list[dict[str, Any]]) -> list[str]:
-    """Why it is not a PASS; kinds of one gate that share a reason share a line."""
-    kinds: dict[tuple[str, str], list[str]] = {}
-    for row in gates:
-        if row["result"] != "PASS":
-            kinds.setdefault((row["gate"], row["reason"]), []).append(row["kind"])
-    return [f"{gate} ({', '.join(of)}): {reason}" for (gate, reason), of in kinds.items()]
-
-
-def _gate_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    name = f"{row['gate']} {row['kind'] or ''}".strip()
-    bounds = f"{_short(row['low'])} to {_short(row['high'])}"
-    limit = f"{row['side']} {_short(row['limit'])}"
-    return name, _short(row["estimate"]), bounds, str(row["n"]), limit, row["result"]
 
 
 def _short(value: float | None) -> str:

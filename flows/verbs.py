@@ -3,7 +3,7 @@
 Each verb imports its own flow, after the environment was set: Prefect reads it when imported.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +120,13 @@ class Verbs:
         return stage_answer(sample_flow(job, _folder(checkpoint), plan))
 
     def audit(
-        self, cohort: Path, out: Path, roots: Roots, policy: str | None, config: Path | None
+        self,
+        cohort: Path,
+        out: Path,
+        roots: Roots,
+        policy: str | None,
+        config: Path | None,
+        earlier: Sequence[Path] = (),
     ) -> Answer:
         """Stages accepted/ and evidence/."""
         job = self._job(out, config, policy=policy)
@@ -128,7 +134,8 @@ class Verbs:
         from flows.summary import audit_answer
 
         given = {name: _folder(path) for name, path in roots.items() if path is not None}
-        return audit_answer(audit_flow(job, _folder(cohort), given))
+        before = tuple(_folder(path) for path in earlier)
+        return audit_answer(audit_flow(job, _folder(cohort), given, before))
 
     def evaluate(
         self, accepted: Path, out: Path, prepared: Path | None, config: Path | None

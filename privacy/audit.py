@@ -3,39 +3,36 @@
 Three stages. `self_test` is the judge's own; the next cohort finds it. `accepted` holds the scans
 that may go on: those that passed, and fresh ones in place of those that did not. `evidence` holds
 audit.json and certificate.json: counts and bounds, never a score, a neighbor or an id of a real
-scan. Rejected scans go to the vault or nowhere.
+scan. Rejected scans go to the vault or nowhere. The ledger knows of every cohort that was judged;
+what left before of the same generator is judged again, beside what may leave now.
 """
 
 import json
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from medsynth.core.certificate import Certificate
-from medsynth.core.digest import json_digest
 from medsynth.core.errors import TooFewSubjects, UsageProblem
-from medsynth.core.geometry import Volume
 from medsynth.core.keys import Keys
-from medsynth.core.manifest import Manifest, Scan, load_arrays, store_scan
-from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
+from medsynth.core.manifest import Manifest, load_arrays
+from medsynth.core.stage import Artifact, Progress, produce, silent
 from privacy import vault as vaults
 from privacy.access import Access
-from privacy.folds import RealFolds
+from privacy.case import AUDIT_FILE, CERTIFICATE_FILE, Case, Span
+from privacy.folds import Fold, RealFolds
 from privacy.judgment import Judgment, judge_cohort
+from privacy.past import Past
 from privacy.policy import Policy
 from privacy.screen.decide import Screen
 from privacy.self_test.run import Bench, num_null_queries, num_queries
 from privacy.self_test.stage import self_test_stage
-from privacy.verdict import certify
 
-AUDIT_FILE = "audit.json"
-CERTIFICATE_FILE = "certificate.json"
+UNKNOWN = Span()
 
 
 @dataclass(frozen=True)
@@ -63,11 +60,18 @@ def audit(
     access: Access,
     model_digest: str | None,
     folds_digest: str,
+    ledger: Path,
+    span: Span = UNKNOWN,
+    earlier: Iterable[Path] = (),
     seed: int = 0,
     vault: Path | None = None,
     progress: Progress = silent,
 ) -> Audit:
-    """Judge a cohort under a policy; both stages are found, not run, when nothing changed."""
+    """Judge a cohort under a policy; both stages are found, not run, when nothing changed.
+
+    `ledger` is the data set's record of what was judged; scans that left before of the same
+    generator are judged beside these, from where their audits put them or from `earlier`.
+    """
     if keys.is_demo and not policy.allows_demo_keys:
         raise UsageProblem(
             f"the policy {policy.name} needs keys of your own, got the published demo keys: "
@@ -77,51 +81,91 @@ def audit(
         vaults.sweep(vault)
     manifest = Manifest.read(cohort.path)
     _check(manifest, real)
-    case = _Case(cohort, manifest, real, keys, policy, model_digest, folds_digest, vault)
-
-    tick = _Ticker(progress)
-
-    def calibrate(folds: RealFolds, seed: int) -> Screen:
-        return Screen.calibrate(folds, policy.alpha, access.round_trip, tick, seed)
-
-    bench = Bench(real, policy, access, access.redream, calibrate, tick)
-
-    @cache
-    def screen() -> Screen:
-        tick.expect(num_null_queries(real, access))
-        return calibrate(real, 0)
-
-    def tested() -> Screen:
-        tick.expect(num_queries(bench))
-        return screen()
-
-    @cache
-    def judgment() -> Judgment:
-        _, found = self_test_stage(
-            out, bench, tested, folds_digest=folds_digest, model_digest=model_digest
-        )
-        tick.expect(len(manifest) + (0 if real.test is None else len(real.test.volumes)))
-        return judge_cohort(
-            load_arrays(cohort.path, manifest).astype(np.float32),
-            [scan.attributes for scan in manifest],
-            real,
-            policy,
-            screen=screen(),
-            tested=found,
-            access=access,
-            schema=manifest.schema,
-            seed=seed,
-            tick=tick,
-        )
-
-    given = access.given
-    accepted = produce(out, case.request("accepted", given, seed), case.accept(judgment))
-    config = {**given, "accepted": accepted.digest, "signer": keys.public_key}
-    evidence = produce(
-        out, case.request("evidence", config, seed), case.testify(judgment, accepted, given)
+    case = Case(
+        cohort, manifest, real, keys, policy, model_digest, folds_digest, span, out, ledger, vault
     )
+    past = case.past(earlier)
+    trial = _Trial(case, access, past, seed, _Ticker(progress))
+    config = {**access.given, "beside": past.digest}
+    accepted = produce(out, case.request("accepted", config, seed), case.accept(trial.judge))
+    config = {**config, "accepted": accepted.digest, "signer": keys.public_key}
+    testify = case.testify(trial.judge, accepted, access.given, past)
+    evidence = produce(out, case.request("evidence", config, seed), testify)
     certificate = Certificate.read(evidence.path / CERTIFICATE_FILE)
+    # Again, for a ledger that was lost after the evidence was written.
+    case.record(certificate.verdict, accepted)
     return Audit(accepted, evidence, certificate)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A case with its screen and its judgment, each made once and only when it is asked for."""
+
+    case: Case
+    access: Access
+    past: Past
+    seed: int
+    tick: "_Ticker"
+
+    def judge(self) -> Judgment:
+        """The judgment."""
+        return self._judgment
+
+    @cached_property
+    def _judgment(self) -> Judgment:
+        case, real = self.case, self.case.real
+        bench = Bench(
+            real, case.policy, self.access, self.access.redream, self._calibrate, self.tick
+        )
+        _, found = self_test_stage(
+            case.out,
+            bench,
+            lambda: self._tested(bench),
+            folds_digest=case.folds_digest,
+            model_digest=case.model_digest,
+        )
+        beside = self.past.load(real.shape, case.manifest)
+        fresh = {name: case.spend(name) for name in ("calibration", "test")}
+        test = _keep(real.test, fresh["test"])
+        num_test = 0 if test is None else len(test.volumes)
+        self.tick.expect(len(case.manifest) + len(beside.volumes) + num_test)
+        judged = judge_cohort(
+            load_arrays(case.cohort.path, case.manifest).astype(np.float32),
+            [scan.attributes for scan in case.manifest],
+            replace(real, test=test),
+            case.policy,
+            screen=self._screen,
+            tested=found,
+            access=self.access,
+            beside=beside,
+            schema=case.manifest.schema,
+            seed=self.seed,
+            tick=self.tick,
+        )
+        return replace(judged, num_fresh={name: len(numbers) for name, numbers in fresh.items()})
+
+    @cached_property
+    def _screen(self) -> Screen:
+        self.tick.expect(num_null_queries(self.case.real, self.access))
+        return self._calibrate(self.case.real, 0)
+
+    def _tested(self, bench: Bench) -> Screen:
+        self.tick.expect(num_queries(bench))
+        return self._screen
+
+    def _calibrate(self, folds: RealFolds, seed: int) -> Screen:
+        return Screen.calibrate(
+            folds, self.case.policy.alpha, self.access.round_trip, self.tick, seed
+        )
+
+
+def _keep(fold: Fold | None, numbers: Collection[int]) -> Fold | None:
+    """The scans of some subjects; None where nobody is left."""
+    if fold is None or not numbers:
+        return None
+    rows = np.isin(fold.subjects, [*numbers])
+    known = tuple(row for row, is_in in zip(fold.attributes, rows, strict=False) if is_in)
+    return Fold(fold.volumes[rows], fold.subjects[rows], known)
 
 
 @dataclass
@@ -149,139 +193,3 @@ def _check(manifest: Manifest, real: RealFolds) -> None:
             f"synthetic scans must have the shape of the real ones, {real.shape}, "
             f"got {sorted(shapes)}: prepare both on one grid"
         )
-
-
-@dataclass(frozen=True)
-class _Case:
-    """What is judged, against whom, under which policy, signed by whom."""
-
-    cohort: Artifact
-    manifest: Manifest
-    real: RealFolds
-    keys: Keys
-    policy: Policy
-    model_digest: str | None
-    folds_digest: str
-    vault: Path | None
-
-    def request(self, stage: str, config: Mapping[str, Any], seed: int) -> Request:
-        parents = {
-            "cohort": self.cohort.digest,
-            "folds": self.folds_digest,
-            "policy": self.policy.digest,
-            "model": self.model_digest or "",
-            **self.real.parents,
-        }
-        return Request(
-            stage=stage,
-            parents=parents,
-            config=config,
-            code=code_digest("privacy"),
-            seed=seed,
-            key_fingerprint=self.keys.fingerprint,
-        )
-
-    def accept(self, judgment: Callable[[], Judgment]) -> Callable[[Path], None]:
-        """Writes the accepted scans, and locks the rejected away."""
-
-        def build(folder: Path) -> None:
-            judged = judgment()
-            shutil.rmtree(folder / "volumes", ignore_errors=True)
-            (folder / "volumes").mkdir()
-            scans = [
-                self._write(folder, self.manifest.scans[position], volume)
-                for position, volume in judged.accepted.items()
-            ]
-            self.manifest.keep(scans).write(folder)
-            if self.vault is not None and len(judged.rejected):
-                vaults.lock(self.vault, self._rejected(judged), self.keys)
-
-        return build
-
-    def _write(self, folder: Path, scan: Scan, redrawn: Float[np.ndarray, "i j k"] | None) -> Scan:
-        """An accepted scan's file and row; a redrawn one keeps its request's id.
-
-        A new id would tell which scans, and exactly how many, had been rejected.
-        """
-        if redrawn is None:
-            kept = replace(scan, path=f"volumes/{scan.scan_id}.nii", subject_id=scan.scan_id)
-            shutil.copyfile(self.cohort.path / scan.path, folder / kept.path)
-            return kept
-        return store_scan(
-            folder,
-            Volume(redrawn[None].astype(scan.dtype), scan.geometry),
-            scan_id=scan.scan_id,
-            subject_id=scan.scan_id,
-            modality=scan.modality,
-            attributes=scan.attributes,
-            flags=scan.flags,
-        )
-
-    def _rejected(self, judged: Judgment) -> vaults.Rejected:
-        positions = judged.rejected_positions.tolist()
-        return vaults.Rejected(
-            tuple(self.manifest.scans[position].scan_id for position in positions),
-            tuple(vaults.buckets(judged.rejected_p, judged.num_null)),
-            judged.rejected,
-            vaults.expiry(self.policy.vault_days),
-        )
-
-    def testify(
-        self, judgment: Callable[[], Judgment], accepted: Artifact, given: Mapping[str, bool]
-    ) -> Callable[[Path], None]:
-        """Writes audit.json and the signed certificate."""
-
-        def build(folder: Path) -> None:
-            judged = judgment()
-            found = self._summary(judged)
-            (folder / AUDIT_FILE).write_text(json.dumps(found, indent=1) + "\n")
-            certify(
-                judged.verdict,
-                self.policy,
-                self.keys,
-                digests={
-                    "cohort": Manifest.read(accepted.path).root,
-                    "model": self.model_digest,
-                    "folds": self.folds_digest,
-                    "code": code_digest("privacy"),
-                    "evidence": json_digest(found),
-                },
-                counts={name: found[name] for name in ("num_synthetic", "num_rejected")},
-                subjects=self._subjects(judged),
-                screen=_screen_terms(judged, self.policy, given),
-            ).write(folder / CERTIFICATE_FILE)
-
-        return build
-
-    def _summary(self, judged: Judgment) -> dict[str, Any]:
-        return {
-            "verdict": judged.verdict.word,
-            "policy": self.policy.name,
-            "scope": self.policy.scope,
-            "num_synthetic": len(self.manifest),
-            "num_rejected": judged.num_rejected,
-            "gates": [row.to_json() for row in judged.verdict.rows],
-        }
-
-    def _subjects(self, judged: Judgment) -> dict[str, int]:
-        return {
-            "train": self.real.train.num_subjects,
-            "control": self.real.control.num_subjects,
-            "calibration": self.real.calibration.num_subjects,
-            "calibration_missing": judged.num_missing,
-        }
-
-
-def _screen_terms(judged: Judgment, policy: Policy, given: Mapping[str, bool]) -> dict[str, Any]:
-    """How the threshold was set; the threshold itself and every score stay here."""
-    test = None
-    if judged.test is not None:
-        flagged, subjects, share = judged.test
-        test = {"flagged": flagged, "subjects": subjects, "high": share.high}
-    return {
-        "alpha": policy.alpha,
-        "confidence": 0.95,
-        "rank": judged.rank,
-        "null_holds_round_trips": given["round_trip"],
-        "test_fold": test,
-    }

@@ -13,7 +13,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 ROUNDING = 5
-NEVER_FAIL = ("screen_power", "screen_power_hard", "consistency", "self_test")
+NEVER_FAIL = ("screen_power", "screen_power_hard", "consistency", "releases", "self_test")
 
 Result = Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT_RUN"]
 Side = Literal["below", "above"]

@@ -35,6 +35,8 @@ class RealFolds:
     calibration: Fold
     test: Fold | None = None
     parents: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    """Id of each subject by its number, where known; for the ledger alone."""
 
     def __post_init__(self) -> None:
         shapes = {fold.volumes.shape[1:] for fold in self.present}
@@ -90,7 +92,7 @@ class RealFolds:
         names = sorted({scan.subject_id for group in groups.values() for _, scan in group})
         numbers = {name: number for number, name in enumerate(names)}
         folds = {name: _load(group, numbers) for name, group in groups.items() if group}
-        return cls(**folds, parents=dict(parents))
+        return cls(**folds, parents=dict(parents), names=tuple(names))
 
 
 _NEEDED = ("train", "control", "calibration")

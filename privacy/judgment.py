@@ -1,7 +1,7 @@
 """One cohort judged in memory: screened, attacked, and set beside what the self-test found."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -12,10 +12,11 @@ from privacy.access import Access
 from privacy.campaign import Campaign
 from privacy.evidence import Interval, rate, rounded_up
 from privacy.folds import Fold, RealFolds
-from privacy.gates import consistency, power, rejection, self_test
+from privacy.gates import consistency, power, rejection, releases, self_test
 from privacy.gates import partition as partition_gate
 from privacy.gates.every import all_terms
 from privacy.gates.logic import num_sound
+from privacy.past import Beside
 from privacy.policy import Policy
 from privacy.screen.decide import Screen, Tick, conformal_p
 from privacy.self_test.result import SelfTest
@@ -32,7 +33,7 @@ class Judgment:
     """The verdict, what may be accepted, and what goes to the vault.
 
     `accepted` maps a position of the cohort to its redrawn volume, or to None where the
-    scan as sampled passed.
+    scan as sampled passed; `num_beside` counts scans that left before and were judged beside it.
     """
 
     verdict: Verdict
@@ -41,10 +42,13 @@ class Judgment:
     rejected_positions: Int[np.ndarray, " rejected"]
     rejected_p: Float[np.ndarray, " rejected"]
     num_rejected: int
+    num_beside: int
     num_null: int
     num_missing: int
     rank: int
     test: tuple[int, int, Interval] | None
+    num_fresh: Mapping[str, int] = field(default_factory=dict)
+    """Subjects of a fold that no other screen had used."""
 
 
 def judge_cohort(
@@ -56,20 +60,27 @@ def judge_cohort(
     screen: Screen,
     tested: SelfTest,
     access: Access,
+    beside: Beside,
     schema: AttributeSchema,
     seed: int,
     tick: Tick,
 ) -> Judgment:
-    """Screen, attack and conclude under a policy; `tested` is what the judge's self-test found."""
-    scores = screen.match(volumes, tick)
-    refused = screen.rejects(scores)
-    campaign = Campaign(volumes, requests, schema, folds, policy, access, screen, seed)
+    """Screen, attack and conclude under a policy; `tested` is what the judge's self-test found.
+
+    The attacks see the cohort beside what left before; what may be accepted is the cohort's alone.
+    """
+    together, num_beside = np.concatenate([volumes, beside.volumes]), len(beside.volumes)
+    scores = screen.match(together, tick)
+    refused = screen.rejects(scores)[: len(volumes)]
+    asked = [*requests, *beside.requests]
+    campaign = Campaign(together, asked, schema, folds, policy, access, screen, seed)
     rows = [
         *power.rows(tested.found, policy, screen.num_missing),
         *consistency.rows(tested.consistency, policy),
         rejection.row(int(refused.sum()), len(volumes), policy),
         *partition_gate.rows(members_and_controls(screen, scores, folds, seed), policy),
         *campaign.rows(),
+        releases.row(beside.num_cohorts, beside.num_missing, num_beside, policy),
         *self_test.rows(tested, num_sound(all_terms(policy)), policy),
     ]
     test = None if folds.test is None else _fresh_rate(screen, folds.test, tick)
@@ -79,8 +90,9 @@ def judge_cohort(
         accepted=_accepted(refused, replaced, seed),
         rejected=volumes[refused],
         rejected_positions=np.flatnonzero(refused),
-        rejected_p=conformal_p(screen.null, scores.largest[refused]),
+        rejected_p=conformal_p(screen.null, scores.largest[: len(volumes)][refused]),
         num_rejected=rounded_up(int(refused.sum())),
+        num_beside=num_beside,
         num_null=len(screen.null),
         num_missing=screen.num_missing,
         rank=screen.rank,

@@ -12,13 +12,13 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 from medsynth.core.digest import json_digest
-from medsynth.core.errors import MedsynthError
+from medsynth.core.errors import MedsynthError, StaleInput
 from medsynth.core.keys import Keys
 from medsynth.core.manifest import Manifest
 
@@ -32,7 +32,8 @@ class Cohort:
     """A cohort that was judged: drawn from which model, at which indices, with which verdict.
 
     `drawn` and `accepted` are Merkle roots; `model` is None where nobody handed one in. The scans
-    drawn have indices from `start` up to `stop`; redraws in place of rejected ones do not count.
+    drawn have indices from `start` up to `stop`, both 0 where nobody knows them; redraws in place
+    of rejected ones do not count. `out` is where the accepted scans were put.
     """
 
     model: str | None
@@ -46,6 +47,7 @@ class Cohort:
     stop: int
     verdict: str
     policy: str
+    out: str = field(default="", compare=False)
 
     @property
     def source(self) -> str:
@@ -70,18 +72,24 @@ class History:
         return tuple(dict.fromkeys(cohort for cohort in told if cohort.source == source))
 
     def earlier(self, cohort: Cohort) -> tuple[Cohort, ...]:
-        """Cohorts of the same source that may have left: those with a PASS, this one aside."""
-        others = [c for c in self.cohorts(cohort.source) if c.drawn != cohort.drawn]
+        """Cohorts of the same source that may have left before: those with a PASS, this one aside.
+
+        One that was judged under this policy already has the same past again, so that the same
+        audit finds what it found.
+        """
+        told = self.cohorts(cohort.source)
+        ours = [n for n, c in enumerate(told) if _is_same_audit(c, cohort)]
+        others = [c for c in told[: ours[0] if ours else None] if c.drawn != cohort.drawn]
         return tuple({c.accepted: c for c in others if c.verdict == "PASS"}.values())
 
     def num_drawn(self, source: str) -> int:
         """Different scans ever drawn from a source and judged; the same seed and index count once.
 
-        Cohorts of no known model have no indices: each different one counts whole.
+        Where indices are not known, each different cohort counts whole.
         """
         spans, unnumbered = defaultdict(list), {}
         for cohort in self.cohorts(source):
-            if cohort.model is None:
+            if cohort.model is None or cohort.start == cohort.stop:
                 unnumbered[cohort.drawn] = cohort.num_drawn
             else:
                 spans[cohort.seed].append((cohort.start, cohort.stop))
@@ -106,12 +114,23 @@ def read_history(ledger: Path, keys: Keys) -> History:
         return _read(file, keys)
 
 
-def record_cohort(ledger: Path, keys: Keys, cohort: Cohort) -> History:
-    """Write that a cohort was judged; the same cohort with the same verdict is written once."""
+def record_cohort(
+    ledger: Path, keys: Keys, cohort: Cohort, beside: Iterable[Cohort] | None = None
+) -> History:
+    """Write that a cohort was judged; the same cohort with the same verdict is written once.
+
+    Raises StaleInput where it was judged `beside` others than the earlier ones of today: another
+    audit ended in the meantime.
+    """
     with _open(ledger) as file:
         history = _read(file, keys)
         if cohort in history.cohorts(cohort.source):
             return history
+        if beside is not None and set(beside) != set(history.earlier(cohort)):
+            raise StaleInput(
+                "another cohort of this generator was judged in the meantime, and both must be "
+                "judged together: run the audit again"
+            )
         return _add(file, history, keys, {"kind": "cohort", **asdict(cohort)})
 
 
@@ -192,6 +211,10 @@ def _add(file: IO[str], history: History, keys: Keys, fields: Line) -> History:
 
 def _digest(line: Line, keys: Keys) -> str:
     return keys.digest("ledger", json_digest({k: v for k, v in line.items() if k != "digest"}))
+
+
+def _is_same_audit(told: Cohort, cohort: Cohort) -> bool:
+    return (told.drawn, told.policy) == (cohort.drawn, cohort.policy)
 
 
 def _cohort(line: Line) -> Cohort:

@@ -12,6 +12,7 @@ from privacy.gates import (
     partition,
     power,
     rejection,
+    releases,
     self_test,
 )
 from privacy.gates.power import hold_back
@@ -29,6 +30,7 @@ _FAMILIES = (
     membership,
     canary,
     differential_privacy,
+    releases,
     self_test,
 )
 

@@ -92,6 +92,32 @@ def test_plain_folders_are_read_onto_the_cohorts_grid_and_judged(
     assert {scan.shape for scan in read} == {(SIDE, SIDE, 1)}
 
 
+def test_of_a_foreign_generator_the_attacks_that_need_it_say_not_run(
+    server: str, home: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    from flows.audit import audit_flow
+    from flows.job import Job
+    from medsynth.core.certificate import Certificate
+    from privacy.verdict import recompute
+
+    sizes = {"cohort": 20, "train": 20, "control": 12, "calibration": 12}
+    roots = {
+        name: _write(tmp_path / name, _blobs(rng, name, count), "png")
+        for name, count in sizes.items()
+    }
+    job = Job(out=tmp_path / "out", policy=str(Path(__file__).with_name("everything.toml")))
+    done: Any = audit_flow(job, roots.pop("cohort"), roots)
+    not_run = {row["gate"]: row["reason"] for row in done.audit["gates"] if row["n"] == 0}
+    for gate in ("extraction", "membership", "canary", "differential_privacy"):
+        assert "checkpoint" in not_run[gate]
+    run = {row["gate"] for row in done.audit["gates"] if row["result"] != "NOT_RUN"}
+    assert {"copying", "attributes", "consistency", "partition", "self_test"} <= run
+    assert done.verdict != "PASS"
+    found = Certificate.read(done.path("evidence") / "certificate.json")
+    assert recompute(found.body).word == done.verdict
+    assert any("not run: extraction" in line for line in found.body["does_not_show"])
+
+
 def test_an_audit_without_its_folds_names_what_is_missing(
     server: str, home: Path, tmp_path: Path, rng: np.random.Generator
 ) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from flows.ways import grids_of
 from flows.white_box import ATTACK_SEEDS, WhiteBox, as_trained, draw_for
 from medsynth.checkpoint import Generator, load_generator, save_generator
 from medsynth.core.geometry import Geometry
@@ -180,3 +181,14 @@ def test_the_attacks_run_through_it(generator, white_box, rng):
         num_draws=1, denoiser=white_box, round_trip=generator.round_trip, seed=0,
     )  # fmt: skip
     assert (drawn.hits, drawn.draws, drawn.num_targets) == (0, 8, 2)
+
+
+def test_grids_have_the_edges_of_the_cells(generator):
+    (grid, *_) = grids_of(generator)
+    edges = grid.edges["age"]
+    assert len(edges) >= 1
+    for block, grid in zip(generator.cells.blocks, grids_of(generator), strict=True):
+        inside: dict[tuple, set[int]] = {}
+        for number, row in enumerate(ROWS):
+            inside.setdefault(grid.cell(row), set()).add(number)
+        assert sorted(map(len, inside.values())) == sorted(cell.count for cell in block)

@@ -37,11 +37,13 @@ def run(prepared, policy, phantoms, soften, store):
             "round_trip": soften,
             "redraw": lambda requests, attempt: phantoms(len(requests), seed=900 + attempt),
             "real": RealFolds.from_prepared(prepared),
+            "model_digest": None,
+            "ledger": out / "home" / "judge.jsonl",
         } | changes
         access = Access(given.pop("round_trip"), given.pop("redraw"))
         return audit(
             store(out, "cohort", volumes), given.pop("real"), out, given.pop("keys"),
-            given.pop("policy"), access=access, model_digest=None, folds_digest="f" * 64, **given,
+            given.pop("policy"), access=access, folds_digest="f" * 64, **given,
         )  # fmt: skip
 
     return call

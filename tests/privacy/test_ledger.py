@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medsynth.core.errors import MedsynthError
+from medsynth.core.errors import MedsynthError, StaleInput
 from medsynth.core.keys import DEMO_KEYS, Keys
 from medsynth.core.manifest import Manifest
 from privacy.ledger import (
@@ -149,3 +149,30 @@ def test_accepted_cohorts_are_found_by_what_they_hold(store, tmp_path, rng):
     asked = replace(COHORT, accepted=roots[1])
     found = find_accepted([asked, of(2)], [stage.path for stage in stages])
     assert found == {roots[1]: stages[1].path}
+
+
+def test_an_audit_again_finds_the_past_it_had(ledger):
+    write(ledger, of(1), of(2), of(3))
+    history = read_history(ledger, DEMO_KEYS)
+    assert [c.accepted for c in history.earlier(of(2))] == ["a1"]
+    assert [c.accepted for c in history.earlier(of(2, policy="strict"))] == ["a1", "a3"]
+
+
+def test_two_cohorts_at_once_must_be_judged_together(ledger):
+    record_cohort(ledger, DEMO_KEYS, of(1), beside=())
+    with pytest.raises(StaleInput, match="run the audit again"):
+        record_cohort(ledger, DEMO_KEYS, of(2), beside=())
+    assert len(ledger.read_text().splitlines()) == 1
+    record_cohort(ledger, DEMO_KEYS, of(2), beside=(of(1),))
+    record_cohort(ledger, DEMO_KEYS, of(1), beside=())
+    assert len(ledger.read_text().splitlines()) == 2
+
+
+def test_draws_at_unknown_indices_count_whole(ledger):
+    write(ledger, of(1, start=0, stop=0), of(2, start=0, stop=0), of(3))
+    assert read_history(ledger, DEMO_KEYS).num_drawn("m1") == 900
+
+
+def test_where_the_scans_lie_makes_no_other_cohort(ledger):
+    write(ledger, of(1, out="/a"), of(1, out="/b"))
+    assert len(ledger.read_text().splitlines()) == 1

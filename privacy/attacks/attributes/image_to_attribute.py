@@ -127,7 +127,7 @@ def _where(
 def _is_learnable(answer: _Answer) -> bool:
     """Two classes with enough synthetic scans, and somebody in both groups to read."""
     counts = np.bincount(answer.classes[0][answer.classes[0] >= 0])
-    return (counts >= _FEWEST).sum() >= 2 and all((c >= 0).any() for c in answer.classes[1:])
+    return int((counts >= _FEWEST).sum()) >= 2 and all((c >= 0).any() for c in answer.classes[1:])
 
 
 @dataclass(frozen=True, eq=False)
