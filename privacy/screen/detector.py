@@ -19,13 +19,13 @@ from privacy.screen.disguises import Disguised, disguise
 from privacy.screen.gallery import Gallery, Matches
 from privacy.screen.measures import CONTEXT, MEASURES
 
-CHANNELS = ("whole copy", "partial copy", "best patch")
+CHANNELS = ("whole copy", "partial copy", "whole view", "best patch")
 MOST_DISGUISED = 500  # references in a round
 ROUNDS = 3
 _NUM_NETWORKS, _WIDTH, _EPOCHS, _BATCH = 3, 32, 40, 512
 _RATE, _DECAY = 3e-3, 1e-2
 _TAIL, _LEAST_TAIL = 0.99, 0.02
-_BEST_PATCH = MEASURES.index("fine patches, best, unregistered")
+_PLAIN = [MEASURES.index(name) for name in ("fine whole", "fine patches, best, unregistered")]
 _CONTEXT = [MEASURES.index(name) for name in CONTEXT]
 
 Measures = Float[np.ndarray, "queries views candidates measures"]
@@ -72,7 +72,7 @@ class Detector:
         return cls(committees, median, np.maximum(tail, median + _LEAST_TAIL))
 
     def channels(self, found: Matches) -> Float[np.ndarray, "queries views candidates channels"]:
-        """Per pair, in the order of CHANNELS: log odds of both committees, and a plain cosine.
+        """Per pair, in the order of CHANNELS: log odds of both committees, and two plain cosines.
 
         Each in units of its own tail: 0 at the median of strangers, 1 where few get.
         """
@@ -89,7 +89,7 @@ def _channels(
         np.stack([committee.weigh(seen[:, view]) for committee in pair], -1)
         for view, pair in enumerate(committees)
     ]
-    return np.concatenate([np.stack(odds, 1), seen[..., [_BEST_PATCH]]], -1)
+    return np.concatenate([np.stack(odds, 1), seen[..., _PLAIN]], -1)
 
 
 def _by_owner(
