@@ -40,9 +40,9 @@ _COSINES = [
     MEASURES.index(name)
     for name in (
         "fine whole",
-        "fine patches, half",
+        "fine patches, best 10",
         "broad whole",
-        "smooth patches, half",
+        "smooth patches, best 10",
         QUARTERS,
     )
 ]
