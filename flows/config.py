@@ -56,8 +56,9 @@ class RunConfig(BaseModel):
     """What leaves, and under which licence."""
 
     def resolved(self) -> dict[str, Any]:
-        """Plain JSON of every value, defaults too."""
-        return self.model_dump(mode="json")
+        """Plain JSON of every value, defaults too; of a policy that is a file, not its path."""
+        is_file = Path(self.policy).suffix == ".toml"
+        return self.model_dump(mode="json") | ({"policy": "a file"} if is_file else {})
 
 
 def read_config(

@@ -39,6 +39,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.environ.update(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _few_lessons() -> Iterator[None]:
+    """What a detector needs to learn of phantoms is soon learned."""
+    from privacy.screen import detector
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detector, "MOST_DISGUISED", 60)
+        patch.setattr(detector, "ROUNDS", 1)
+        yield
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -35,6 +35,12 @@ def test_what_the_command_line_gives_wins(tmp_path: Path) -> None:
     assert read_config(tmp_path / "c.toml", policy="pilot").policy == "pilot"
 
 
+def test_where_a_policy_lies_is_told_to_nobody() -> None:
+    config = read_config(None, policy="/srv/st-elsewhere/own.toml")
+    assert config.policy == "/srv/st-elsewhere/own.toml"
+    assert "elsewhere" not in str(config.resolved())
+
+
 def test_the_resolved_config_reads_back() -> None:
     config = RunConfig(name="x", seed=3)
     assert RunConfig.model_validate(config.resolved()) == config
