@@ -25,7 +25,7 @@ def test_a_schedule_fires_and_a_pipeline_completes(
         done = ask("flow_runs", flow_runs={"state": {"type": {"any_": ["COMPLETED"]}}})
         return {served[run["deployment_id"]] for run in done if run["deployment_id"] in served}
 
-    wait_for(lambda: completed() == {"nightly-ingest", "weekly-pipeline"}, 150)
+    wait_for(lambda: completed() == {"nightly-ingest", "weekly-pipeline"}, 600)
     assert "INCONCLUSIVE" in (tmp_path / "out" / "report" / "report.html").read_text()
 
 
