@@ -6,12 +6,9 @@ a tail that was cut off is noticed where a certificate holds a later `head`. It 
 line holds a score, a neighbor or an exact count of rejected scans.
 """
 
-import fcntl
 import json
-import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import IO, Any
 
 from medsynth.core.digest import json_digest
 from medsynth.core.errors import MedsynthError, StaleInput
+from medsynth.core.journal import open_journal, read_whole_lines
 from medsynth.core.keys import Keys
 from medsynth.core.manifest import Manifest
 
@@ -110,7 +108,7 @@ def read_history(ledger: Path, keys: Keys) -> History:
     """What a ledger holds; nothing where there is none. Raises where the chain is broken."""
     if not ledger.exists():
         return History()
-    with _open(ledger) as file:
+    with open_journal(ledger) as file:
         return _read(file, keys)
 
 
@@ -122,7 +120,7 @@ def record_cohort(
     Raises StaleInput where it was judged `beside` others than the earlier ones of today: another
     audit ended in the meantime.
     """
-    with _open(ledger) as file:
+    with open_journal(ledger) as file:
         history = _read(file, keys)
         if cohort in history.cohorts(cohort.source):
             return history
@@ -142,7 +140,7 @@ def spend_fold(
     `use` is the digest of what they were used for, as of the screen that a test fold checks: the
     same use finds the same subjects fresh again, any other one never does.
     """
-    with _open(ledger) as file:
+    with open_journal(ledger) as file:
         history = _read(file, keys)
         fresh = history.unspent(fold, subjects, use)
         line = {"kind": "spent", "fold": fold, "use": use, "subjects": sorted(fresh)}
@@ -159,28 +157,10 @@ def find_accepted(cohorts: Iterable[Cohort], folders: Iterable[Path]) -> Mapping
     return {root: roots[root] for root in wanted & set(roots)}
 
 
-@contextmanager
-def _open(ledger: Path) -> Iterator[IO[str]]:
-    """The file, locked against other writers until the block ends."""
-    ledger.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(ledger, os.O_RDWR | os.O_CREAT, 0o600)
-    with os.fdopen(handle, "r+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _read(file: IO[str], keys: Keys) -> History:
     """The checked lines; a last one that a killed run left unfinished is cut off."""
-    text = file.read()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        file.seek(0)
-        file.truncate(len(whole.encode()))
-    file.seek(0, os.SEEK_END)
     lines, before = [], _START
-    for number, line in enumerate(whole.splitlines()):
+    for number, line in enumerate(read_whole_lines(file)):
         lines.append(_checked(line, number, before, keys))
         before = lines[-1]["digest"]
     return History(tuple(lines))

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medsynth.core.digest import json_digest
+from medsynth.core.journal import open_journal
 from medsynth.core.keys import Keys
 from medsynth.core.manifest import FOLDS
 from medsynth.prepare.config import PrepareConfig
-from medsynth.prepare.ledger import add_lines, open_ledger, read_lines
+from medsynth.prepare.ledger import add_lines, read_lines
 from medsynth.prepare.people import People
 
 Assigned = dict[str, str]
@@ -39,7 +40,7 @@ def assign_folds(
     ledger: Path, name: str, subjects: Sequence[str], keys: Keys, config: PrepareConfig
 ) -> Folds:
     """The fold of each subject; those new to the data set are written into the ledger first."""
-    with open_ledger(ledger) as file:
+    with open_journal(ledger) as file:
         lines = read_lines(file, name)
         people = People.of(lines)
         known = {line["subject"]: line["fold"] for line in lines if "subject" in line}

@@ -4,41 +4,20 @@ A line is {"name", "subject", "fold"}, one per subject of a data set in the orde
 assigned, or {"name", "review", "same", "different"}, one per review of who is the same person.
 """
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from medsynth.core.errors import MedsynthError
+from medsynth.core.journal import read_whole_lines
 from medsynth.core.manifest import FOLDS
 
 Line = Mapping[str, Any]
 
 
-@contextmanager
-def open_ledger(ledger: Path) -> Iterator[IO[str]]:
-    """The ledger, locked until the block ends; its folder and file are made where missing."""
-    ledger.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(ledger, os.O_RDWR | os.O_CREAT, 0o600)
-    with os.fdopen(handle, "r+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def read_lines(file: IO[str], name: str) -> list[Line]:
     """The data set's lines; a last line that a killed run left unfinished is cut off."""
-    text = file.read()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        file.seek(0)
-        file.truncate(len(whole.encode()))
-    file.seek(0, os.SEEK_END)
-    lines = [_parsed(line) for line in whole.splitlines()]
+    lines = [_parsed(line) for line in read_whole_lines(file)]
     return [line for line in lines if line["name"] == name]
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from medsynth.core.digest import json_digest
 from medsynth.core.errors import UsageProblem
-from medsynth.prepare.ledger import Line, add_lines, open_ledger, read_lines
+from medsynth.core.journal import open_journal
+from medsynth.prepare.ledger import Line, add_lines, read_lines
 
 VERDICTS = ("same", "different", "")
 COLUMNS = ("pair", "one", "other", "verdict")
@@ -109,7 +110,7 @@ def read_review(path: Path) -> Review:
 
 def record_review(ledger: Path, name: str, review: Review, subjects: Iterable[str]) -> None:
     """Write a review into the fold ledger, once; raises UsageProblem where it is of other scans."""
-    with open_ledger(ledger) as file:
+    with open_journal(ledger) as file:
         lines = read_lines(file, name)
         known = {*subjects, *(line["subject"] for line in lines if "subject" in line)}
         strangers = len(review.subjects - known)
@@ -127,7 +128,7 @@ def reviewed_people(ledger: Path, name: str) -> People:
     """What the fold ledger's reviews say of a data set; nothing where there is no ledger."""
     if not ledger.exists():
         return People()
-    with open_ledger(ledger) as file:
+    with open_journal(ledger) as file:
         return People.of(read_lines(file, name))
 
 

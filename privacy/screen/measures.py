@@ -46,7 +46,7 @@ def compare(
 ) -> Float[Tensor, "n measures"]:
     """Measures of aligned pairs, in the order of `_SEEN`."""
     cosines = [
-        _signed_without_own(query, reference, leverage)
+        without_own((query * reference).sum(-1), leverage)
         for query, reference, leverage in zip(queries, references, leverages, strict=True)
     ]
     fine, fine_patches, broad, smooth_patches = cosines
@@ -63,10 +63,6 @@ def compare(
         ],
         1,
     )
-
-
-def _signed_without_own(query: Tensor, reference: Tensor, leverage: Tensor) -> Tensor:
-    return without_own((query * reference).sum(-1), leverage)
 
 
 def _of_patches(cosines: Float[Tensor, "patches n"]) -> list[Float[Tensor, " n"]]:
