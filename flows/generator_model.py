@@ -13,6 +13,8 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from medsynth.checkpoint import load_generator
 from medsynth.core.schema import Attributes
+from medsynth.models.guidance import Guidance
+from medsynth.models.synthesizer import SamplerConfig
 
 NOTE = "unscreened: the judge has not seen these scans; they may copy a patient"
 
@@ -37,8 +39,10 @@ class GeneratorModel(PythonModel):
             requests,
             range(len(requests)),
             seed=int(given.get("seed", 0)),
-            num_steps=int(given.get("num_steps", 25)),
-            guidance=float(given.get("guidance", 1.0)),
+            how=SamplerConfig(
+                num_steps=int(given.get("num_steps", 10)),
+                guidance=Guidance(float(given.get("guidance", 1.0))),
+            ),
         )
         images = [np.asarray(volume, np.float32).tolist() for volume in volumes]
         return pd.DataFrame({"image": images, "unscreened": True, "note": NOTE})

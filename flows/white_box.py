@@ -15,7 +15,8 @@ from medsynth.checkpoint import Generator
 from medsynth.core.protocols import Draw, Latents, Voxels
 from medsynth.core.schema import Attributes, AttributeValue
 from medsynth.models.conditioning import encode_attributes, split_words
-from medsynth.models.objective import clean_and_noise
+from medsynth.models.guidance import Guidance
+from medsynth.models.synthesizer import SamplerConfig
 
 ATTACK_SEEDS = 2**40
 """Seeds of an attack's draws start here, far from any cohort's."""
@@ -65,19 +66,20 @@ class WhiteBox:
         return tokens
 
     def path(self, t: float) -> tuple[float, float]:
-        """The straight way."""
-        return 1 - t, t
+        """Of the generator's own objective."""
+        return self.generator.synthesizer.objective.schedule.at(t)
 
     @torch.inference_mode()
     def predict(self, z_t: Latents, t: float, condition: Tokens) -> tuple[Latents, Latents]:
-        """(noise, clean) from the velocity."""
+        """(noise, clean) from what the network predicts."""
         ours = self.generator.synthesizer
         latents, tokens = torch.from_numpy(z_t), condition.expand(len(z_t), -1, -1)
 
         def both(rows: slice) -> np.ndarray:
             x = latents[rows].to(ours.device)
             times = torch.full((len(x),), t, device=ours.device)
-            clean, noise = clean_and_noise(x, ours.denoiser(x, times, tokens[rows]), times)
+            output = ours.denoiser(x, times, tokens[rows])
+            clean, noise = ours.objective.clean_and_noise(x, output, times)
             return torch.stack([noise, clean], 1).float().cpu().numpy()
 
         predicted = _in_chunks(both, len(latents))
@@ -119,7 +121,7 @@ def draw_for(generator: Generator) -> Draw:
 
     def draw(requests: Sequence[Attributes], guidance: float, seed: int) -> Voxels:
         allowed = [as_trained(generator, request, clip=True) for request in requests]
-        indices = range(len(requests))
-        return generator.draw(allowed, indices, seed=ATTACK_SEEDS + seed, guidance=guidance)
+        indices, how = range(len(requests)), SamplerConfig(guidance=Guidance(guidance))
+        return generator.draw(allowed, indices, seed=ATTACK_SEEDS + seed, how=how)
 
     return draw

@@ -25,10 +25,11 @@ from medsynth.models.cells import CellTable
 from medsynth.models.conditioning import ConditionEncoder, TrainedAttribute
 from medsynth.models.denoiser import Denoiser, DenoiserConfig
 from medsynth.models.frame import Frame
-from medsynth.models.guidance import Guidance
+from medsynth.models.objective import Objective
+from medsynth.models.schedule import NoiseSchedule
 from medsynth.models.synthesizer import LatentScale, SamplerConfig, Synthesizer
 
-FORMAT = "medsynth-generator-1"
+FORMAT = "medsynth-generator-2"
 BATCH_VOXELS = 32 * 64 * 64
 """Voxels of one micro-batch of the sampler; its size is a function of the geometry alone."""
 
@@ -62,15 +63,14 @@ class Generator:
         indices: Sequence[int],
         *,
         seed: int,
-        num_steps: int = 10,
-        guidance: float = 1.0,
+        how: SamplerConfig | None = None,
     ) -> Float[np.ndarray, "n i j k"]:
         """One scan in [0, 1] per request, from noise that (seed, index) alone decides.
 
         Raises ValueError, naming the attribute, for a value that training never saw.
         """
-        how = SamplerConfig(num_steps, guidance=Guidance(guidance), batch=self.batch)
-        return self.synthesizer.draw(requests, indices, seed, how)
+        fixed = replace(how or SamplerConfig(), batch=self.batch)
+        return self.synthesizer.draw(requests, indices, seed, fixed)
 
 
 def save_generator(folder: Path, generator: Generator, *, prepared_digest: str) -> None:
@@ -87,6 +87,7 @@ def save_generator(folder: Path, generator: Generator, *, prepared_digest: str) 
         "multiple": ours.frame.multiple,
         "autoencoder": asdict(ours.autoencoder.config),
         "denoiser": asdict(ours.denoiser.config),
+        "objective": asdict(ours.objective),
         "latent_mean": ours.scale.mean.tolist(),
         "latent_sd": ours.scale.sd.tolist(),
         "schema": json.loads(ours.schema.to_json()),
@@ -128,10 +129,15 @@ def _synthesizer(folder: Path, fields: dict[str, Any]) -> Synthesizer:
         frame=Frame(fields["spatial_shape"], fields["multiple"]),
         schema=schema,
         trained=trained,
+        objective=_objective(fields["objective"]),
     )
     for name in ("autoencoder", "encoder", "denoiser"):
         read_weights(folder / f"{name}.safetensors", getattr(synthesizer, name))
     return replace(synthesizer, device=best_device())
+
+
+def _objective(fields: dict[str, Any]) -> Objective:
+    return Objective(**fields | {"schedule": NoiseSchedule(**fields["schedule"])})
 
 
 def best_device() -> torch.device:

@@ -106,6 +106,11 @@ class AttributeBatch:
         """The same scans with nothing asked."""
         return AttributeBatch(self.values, torch.full_like(self.states, NULL))
 
+    def only(self, is_asked: Sequence[bool]) -> "AttributeBatch":
+        """The same scans with only some attributes asked, in the schema's order."""
+        unasked = ~torch.tensor(is_asked, dtype=torch.bool, device=self.states.device)
+        return AttributeBatch(self.values, self.states.masked_fill(unasked, NULL))
+
     def dropped(self, rate: float) -> "AttributeBatch":
         """Each attribute nulled at `rate` on its own, and all of a scan's together at `rate`."""
         each = torch.rand(self.states.shape) < rate

@@ -1,4 +1,4 @@
-"""The denoiser: latents at time t and a condition to the flow's velocity.
+"""The denoiser: latents at time t and a condition to what the objective wants predicted.
 
 MONAI's DiffusionModelUNet reads one token per attribute by cross-attention; the same tokens,
 side by side, are added to the time embedding, which short trainings learn much faster.
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 class DenoiserConfig:
     """Shape of the network; each level after the first halves the latents' sides.
 
-    `attention` is the number of levels, from the lowest, that attend.
+    `attention` is the number of levels, from the lowest, that attend. The network itself sees
+    time_scale * t + time_offset.
     """
 
     spatial_dims: int
@@ -28,6 +29,8 @@ class DenoiserConfig:
     token_dim: int = 64
     norm_groups: int = 16
     dropout: float = 0.0
+    time_scale: float = 1000.0
+    time_offset: float = 0.0
 
     @property
     def multiple(self) -> int:
@@ -36,7 +39,7 @@ class DenoiserConfig:
 
 
 class Denoiser(nn.Module):
-    """Predicts the velocity x0 - noise of latents; a fresh one predicts exactly zero."""
+    """Predicts what its objective wants of latents; a fresh one predicts exactly zero."""
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
@@ -68,8 +71,9 @@ class Denoiser(nn.Module):
         t: Float[Tensor, " n"],
         condition: Float[Tensor, "n tokens dim"],
     ) -> Float[Tensor, "n c *space"]:
-        """The velocity at times t in [0, 1]; the network itself sees 1000 t."""
-        velocity: Tensor = self.network(
-            latents, 1000 * t, context=condition, class_labels=condition.flatten(1)
+        """The prediction at times t in [0, 1]."""
+        seen = self.config.time_scale * t + self.config.time_offset
+        output: Tensor = self.network(
+            latents, seen, context=condition, class_labels=condition.flatten(1)
         )
-        return velocity.to(torch.float32)
+        return output.to(torch.float32)

@@ -1,38 +1,96 @@
-"""Rectified flow: a straight path from data (t = 0) to noise (t = 1).
+"""What the denoiser learns to predict, and how a clean image and noise follow from it.
 
-x_t = (1 - t) x0 + t eps, velocity u = x0 - eps; sampling runs t from 1 to 0 by x += u dt.
-Reference: Liu et al., "Flow Straight and Fast", 2023; times as in Esser et al., 2024.
+flow: the velocity u = x0 - eps of the straight path. epsilon, sample, v: the noise, the image,
+or a eps - s x0, on a path with a^2 + s^2 = 1.
+References: Liu et al., "Flow Straight and Fast", 2023; Ho et al., 2020; Salimans & Ho,
+"Progressive Distillation for Fast Sampling of Diffusion Models", 2022; times of the flow as in
+Esser et al., 2024; weights of the others by Hang et al., "Efficient Diffusion Training via
+Min-SNR Weighting Strategy", 2023.
 """
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from medsynth.models.schedule import NoiseSchedule
 
-def draw_times(count: int, *, shift: float = 1.0) -> Float[Tensor, " count"]:
-    """Logit-normal(0, 1) times from torch's CPU generator, moved towards noise by `shift`."""
-    return shift_times(torch.sigmoid(torch.randn(count)), shift)
-
-
-def shift_times(t: Tensor, shift: float) -> Tensor:
-    """t' = r t / (1 + (r - 1) t): larger latents need more noise for the same ruin."""
-    return shift * t / (1 + (shift - 1) * t)
+Target = Literal["flow", "epsilon", "sample", "v"]
+_MOST_SNR = 5.0
+"""gamma of Min-SNR."""
 
 
-def add_noise(
-    x0: Float[Tensor, " n *rest"], noise: Float[Tensor, " n *rest"], t: Float[Tensor, " n"]
-) -> Float[Tensor, " n *rest"]:
-    """The point at time t on the path from x0 to noise."""
-    t = t.view(-1, *[1] * (x0.ndim - 1))
-    return (1 - t) * x0 + t * noise
+@dataclass(frozen=True)
+class Objective:
+    """A target on its path; `shift` moves the times of training and sampling towards noise."""
 
+    target: Target = "flow"
+    schedule: NoiseSchedule = field(default_factory=NoiseSchedule)
+    shift: float = 1.0
 
-def velocity(x0: Tensor, noise: Tensor) -> Tensor:
-    """The flow's target."""
-    return x0 - noise
+    def __post_init__(self) -> None:
+        if self.target not in get_args(Target):
+            raise ValueError(f"target must be one of {', '.join(get_args(Target))}")
+        if (self.target == "flow") != (self.schedule.curve == "straight"):
+            raise ValueError(
+                "the flow needs the straight path, and every other target another one; "
+                f"got {self.target} on {self.schedule.curve}"
+            )
 
+    @classmethod
+    def of(cls, target: Target, *, shift: float = 1.0) -> "Objective":
+        """The objective with its usual path."""
+        return cls(target, NoiseSchedule("straight" if target == "flow" else "cosine"), shift)
 
-def clean_and_noise(x: Tensor, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """(x0, noise) that a velocity at x and t points to."""
-    t = t.view(-1, *[1] * (x.ndim - 1))
-    return x + t * u, x - (1 - t) * u
+    def draw_times(self, count: int) -> Float[Tensor, " count"]:
+        """Times from torch's CPU generator: logit-normal(0, 1) for the flow, else uniform."""
+        if self.schedule.is_table:
+            steps = self.schedule.num_timesteps
+            return (torch.randint(steps, (count,)) + 1) / steps
+        t = torch.sigmoid(torch.randn(count)) if self.target == "flow" else torch.rand(count)
+        return self.shift * t / (1 + (self.shift - 1) * t)
+
+    def add_noise(
+        self,
+        x0: Float[Tensor, " n *rest"],
+        noise: Float[Tensor, " n *rest"],
+        t: Float[Tensor, " n"],
+    ) -> Float[Tensor, " n *rest"]:
+        """The points at times t on the paths from x0 to noise."""
+        a, s = self._path(t, x0)
+        return a * x0 + s * noise
+
+    def learned(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the network should say at these times."""
+        if self.target == "flow":
+            return x0 - noise
+        a, s = self._path(t, x0)
+        return {"epsilon": noise, "sample": x0, "v": a * noise - s * x0}[self.target]
+
+    def clean_and_noise(self, x: Tensor, output: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(x0, eps) that a network's output at x and t (of n or of all) points to."""
+        a, s = self._path(t, x)
+        if self.target == "flow":
+            return x + s * output, x - a * output
+        if self.target == "epsilon":
+            return (x - s * output) / a, output
+        if self.target == "sample":
+            return output, (x - a * output) / s
+        return a * x - s * output, s * x + a * output
+
+    def weight(self, t: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Of the squared error at these times: 1 for the flow, else by Min-SNR."""
+        if self.target == "flow":
+            return torch.ones_like(t)
+        a, s = self.schedule(t)
+        snr = (a / s).square()
+        most = snr.clamp_max(_MOST_SNR)
+        by = {"epsilon": snr, "sample": torch.ones_like(snr), "v": snr + 1}
+        return (most / by[self.target]).to(t.dtype)
+
+    def _path(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (-1, *[1] * (like.ndim - 1)) if t.ndim else ()
+        a, s = (part.to(like).view(shape) for part in self.schedule(t))
+        return a, s

@@ -1,45 +1,115 @@
-"""Step rules for the flow's ODE on one fp64 grid with exact ends.
+"""From noise to an image, along a grid of times.
 
-`ab2` is the two-step Adams-Bashforth rule with a Heun start: one pass a step, and one more.
-Reference: Hairer, Norsett & Wanner, "Solving Ordinary Differential Equations I", III.5.
+A network's output at x_t = a x0 + s eps tells of an image and a noise. A step to (a', s') moves
+
+    x + (a' - a) image + (s' - s) noise
+
+by what was told here (euler on the straight path, elsewhere called ddim: Song et al., "Denoising
+Diffusion Implicit Models", 2021), by the mean of here and there (heun), or by a line through here
+and the point before, half a step ahead (ab2, the two-step Adams-Bashforth rule with a Heun
+start: Hairer, Norsett & Wanner, "Solving Ordinary Differential Equations I", III.5).
+ancestral draws from the exact posterior of the forward chain (Ho et al., "Denoising Diffusion
+Probabilistic Models", 2020, equation 7). Every rule reads the next time from its own grid: fewer
+steps are never a fault.
 """
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Method = Literal["euler", "heun", "ab2"]
-Velocity = Callable[[Tensor, float], Tensor]
-"""(latents, t) to the velocity x0 - noise."""
+from medsynth.models.objective import Objective
+
+Method = Literal["euler", "heun", "ab2", "ddim", "ancestral"]
+Predict = Callable[[Tensor, float], Tensor]
+"""(latents, t) to the network's output."""
+FreshNoise = Callable[[int], Tensor]
+"""Number of a step to standard normal noise of the latents' shape."""
+Times = Float[np.ndarray, " points"]
+Told = Float[Tensor, "2 n *rest"]
+"""Image and noise."""
 
 
-def time_grid(num_steps: int, *, shift: float = 1.0) -> Float[np.ndarray, " points"]:
-    """num_steps + 1 strictly falling times from exactly 1 to exactly 0."""
-    if num_steps < 1 or shift <= 0:
-        raise ValueError(f"need a step and a positive shift, got {num_steps} and {shift}")
-    t = np.linspace(1, 0, num_steps + 1)
-    return np.asarray(shift * t / (1 + (shift - 1) * t))
+def check_method(method: str, objective: Objective) -> None:
+    """Raise ValueError for an unknown rule, or one that a path has not."""
+    if method not in get_args(Method):
+        raise ValueError(
+            f"method must be one of {', '.join(get_args(Method))}, got {method!r}; "
+            "ancestral is DDPM's own rule for any number of steps"
+        )
+    if method == "euler" and objective.target != "flow":
+        raise ValueError(f"euler steps along the flow; where {objective.target} is told, take ddim")
 
 
 def integrate(
-    velocity: Velocity, x: Tensor, times: Float[np.ndarray, " points"], method: Method = "ab2"
+    predict: Predict,
+    x: Tensor,
+    times: Times,
+    *,
+    objective: Objective,
+    method: Method,
+    fresh_noise: FreshNoise | None = None,
 ) -> Tensor:
-    """Carry x from times[0] to times[-1]; ab2 takes len(times) passes."""
-    if method not in get_args(Method):
-        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
-    before: Tensor | None = None
-    dt_before = 1.0
+    """Carry x from times[0] to times[-1].
+
+    One pass a step; heun takes two, ab2 one more in all. Only ancestral draws fresh noise.
+    """
+    check_method(method, objective)
+    if (method == "ancestral") != (fresh_noise is not None):
+        raise ValueError("ancestral needs fresh noise, and no other rule reads any")
+
+    def told(x: Tensor, t: float) -> Told:
+        time = torch.tensor(t, dtype=torch.float64, device=x.device)
+        return torch.stack(objective.clean_and_noise(x, predict(x, t), time))
+
+    if fresh_noise is not None:
+        return _renoise(told, x, times, objective, fresh_noise)
+    return _follow(told, x, times, objective, method)
+
+
+def _follow(
+    told: Callable[[Tensor, float], Told],
+    x: Tensor,
+    times: Times,
+    objective: Objective,
+    method: Method,
+) -> Tensor:
+    schedule = objective.schedule
+    before: Told | None = None
+    length_before = 1.0
     for t, t_next in pairwise(times.tolist()):
-        u, dt = velocity(x, t), t - t_next
+        (a, s), (a_next, s_next) = schedule.at(t), schedule.at(t_next)
+        length = schedule.way(t) - schedule.way(t_next)
+        here = used = told(x, t)
         if method == "heun" or (method == "ab2" and before is None):
-            slope = (u + velocity(x + dt * u, t_next)) / 2
+            # Only the flow's network knows what to say of a clean image.
+            if t_next > 0 or objective.target == "flow":
+                there = told(x + (a_next - a) * here[0] + (s_next - s) * here[1], t_next)
+                used = (here + there) / 2
         elif method == "ab2" and before is not None:
-            slope = u + dt / (2 * dt_before) * (u - before)
-        else:
-            slope = u
-        x, before, dt_before = x + dt * slope, u, dt
+            used = here + length / (2 * length_before) * (here - before)
+        x = x + (a_next - a) * used[0] + (s_next - s) * used[1]
+        before, length_before = here, length
+    return x
+
+
+def _renoise(
+    told: Callable[[Tensor, float], Told],
+    x: Tensor,
+    times: Times,
+    objective: Objective,
+    fresh_noise: FreshNoise,
+) -> Tensor:
+    for step, (t, t_next) in enumerate(pairwise(times.tolist())):
+        (a, s), (a_next, s_next) = objective.schedule.at(t), objective.schedule.at(t_next)
+        clean, noise = told(x, t)
+        kept = a * s_next**2 / (a_next * s)
+        x = a_next * clean + kept * noise
+        if s_next > 0:
+            x = x + math.sqrt(s_next**2 - kept**2) * fresh_noise(step)
     return x

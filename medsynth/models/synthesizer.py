@@ -4,7 +4,7 @@ A scan depends on its request, its noise and the settings, never on how many are
 the network always sees batches of one fixed size, the last one filled up.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,11 +17,12 @@ from medsynth.models.autoencoder import Autoencoder
 from medsynth.models.conditioning import ConditionEncoder, Trained, check_request, encode_attributes
 from medsynth.models.denoiser import Denoiser
 from medsynth.models.frame import Frame
-from medsynth.models.guidance import Guidance, guided_velocity
-from medsynth.models.sampler import Method, integrate, time_grid
+from medsynth.models.guidance import Guidance, guided
+from medsynth.models.objective import Objective
+from medsynth.models.sampler import Method, integrate
 
-_LATENT_NOISE = 1
-"""Philox stream of the starting noise."""
+_STARTING_NOISE, _STEP_NOISE = 1, 3
+"""Philox streams; that of requests lies between."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +53,13 @@ class LatentScale:
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """How the ODE is solved; `batch` is the fixed micro-batch, part of what a seed reproduces."""
+    """How noise becomes an image.
+
+    `batch` is the fixed micro-batch, part of what a seed reproduces.
+    """
 
     num_steps: int = 10
     method: Method = "ab2"
-    shift: float = 1.0
     guidance: Guidance = field(default_factory=Guidance)
     batch: int = 32
 
@@ -72,6 +75,7 @@ class Synthesizer:
     frame: Frame
     schema: AttributeSchema
     trained: Trained
+    objective: Objective = field(default_factory=Objective)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
@@ -94,30 +98,60 @@ class Synthesizer:
         self, requests: Sequence[Attributes], indices: Sequence[int], seed: int, how: SamplerConfig
     ) -> Float[np.ndarray, "n i j k"]:
         """One scan per request; its noise is a function of (seed, index) alone."""
-        for request in requests:
+        for request in [*requests, how.guidance.negative]:
             check_request(self.schema, self.trained, request)
         rows = np.arange(len(requests))
 
         def draw_rows(chosen: np.ndarray) -> np.ndarray:
             asked = [requests[row] for row in chosen]
-            noise = np.stack([self.noise(seed, indices[row]) for row in chosen])
-            return self._draw(asked, torch.from_numpy(noise), how)
+            return self._draw(asked, [indices[row] for row in chosen], seed, how)
 
         return _in_batches(draw_rows, how.batch, rows)
 
     def _draw(
-        self, requests: Sequence[Attributes], noise: Tensor, how: SamplerConfig
+        self, requests: Sequence[Attributes], indices: Sequence[int], seed: int, how: SamplerConfig
     ) -> np.ndarray:
-        batch = encode_attributes(self.schema, self.trained, requests).to(self.device)
-        condition, null = self.encoder(batch), self.encoder(batch.null())
-        velocity = guided_velocity(self.denoiser, condition, null, how.guidance)
-        grid = time_grid(how.num_steps, shift=how.shift)
-        latents = integrate(velocity, noise.to(self.device), grid, how.method)
+        def fresh(step: int) -> Tensor:
+            return self._noise(seed, indices, _STEP_NOISE, step)
+
+        latents = integrate(
+            guided(self.denoiser, self._conditions(requests, how.guidance), how.guidance),
+            self._noise(seed, indices, _STARTING_NOISE),
+            self.objective.schedule.grid(how.num_steps, shift=self.objective.shift),
+            objective=self.objective,
+            method=how.method,
+            fresh_noise=fresh if how.method == "ancestral" else None,
+        )
         return self.frame.to_volumes(self.autoencoder.decode(self.scale.undo(latents)))
 
-    def noise(self, seed: int, index: int) -> Float[np.ndarray, " c *latent"]:
-        """Starting latents from a counter generator keyed by seed and index."""
-        bits = np.random.Philox(key=[seed, index], counter=[0, 0, 0, _LATENT_NOISE])
+    def _conditions(
+        self, requests: Sequence[Attributes], guidance: Guidance
+    ) -> list[tuple[Tensor, float]]:
+        """A condition for each pass of the guidance, with its coefficient."""
+        return [
+            (self._condition(requests, asked, guidance.negative), coefficient)
+            for asked, coefficient in guidance.groups(self.schema.names)
+        ]
+
+    def _condition(
+        self, requests: Sequence[Attributes], asked: Set[str], negative: Attributes
+    ) -> Tensor:
+        """Some attributes as requested, the others as in the negative condition or not asked."""
+        rows = [{**negative, **{name: r.get(name) for name in asked}} for r in requests]
+        batch = encode_attributes(self.schema, self.trained, rows)
+        kept = batch.only([name in asked or name in negative for name in self.schema.names])
+        condition: Tensor = self.encoder(kept.to(self.device))
+        return condition
+
+    def _noise(self, seed: int, indices: Sequence[int], stream: int, step: int = 0) -> Tensor:
+        noise = np.stack([self.noise(seed, index, stream, step) for index in indices])
+        return torch.from_numpy(noise).to(self.device)
+
+    def noise(
+        self, seed: int, index: int, stream: int = _STARTING_NOISE, step: int = 0
+    ) -> Float[np.ndarray, " c *latent"]:
+        """Latents from a counter generator keyed by seed and index; one stream per purpose."""
+        bits = np.random.Philox(key=[seed, index], counter=[0, 0, step, stream])
         return np.random.Generator(bits).standard_normal(self.latent_shape, dtype=np.float32)
 
     @property

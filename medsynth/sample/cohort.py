@@ -18,6 +18,8 @@ from medsynth.core.manifest import Manifest, Scan, store_scan
 from medsynth.core.protocols import Redraw
 from medsynth.core.schema import Attributes
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
+from medsynth.models.guidance import Guidance
+from medsynth.models.synthesizer import SamplerConfig
 from medsynth.sample.plan import Plan, resolve
 
 
@@ -66,9 +68,8 @@ def _build(
 def _draw(
     generator: Generator, plan: Plan, requests: Sequence[Attributes], indices: Sequence[int]
 ) -> Float[np.ndarray, "n i j k"]:
-    return generator.draw(
-        requests, indices, seed=plan.seed, num_steps=plan.num_steps, guidance=plan.guidance
-    )
+    how = SamplerConfig(plan.num_steps, guidance=Guidance(plan.guidance))
+    return generator.draw(requests, indices, seed=plan.seed, how=how)
 
 
 def _store(

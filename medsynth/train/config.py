@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medsynth.models.autoencoder import AutoencoderConfig, ReconstructionLoss
 from medsynth.models.denoiser import DenoiserConfig
+from medsynth.models.objective import Objective, Target
 from medsynth.train.dp_config import DpConfig
 from medsynth.train.fit import Precision, Recipe
 
@@ -34,6 +35,10 @@ class TrainConfig(BaseModel):
     largest_gain: float = Field(default=0.05, ge=0, lt=1)
     """Most by which the autoencoder's training scans are made brighter or darker, a share."""
 
+    objective: Target = "flow"
+    """What the denoiser predicts: the flow's velocity, or epsilon, sample or v."""
+    time_shift: float = Field(default=1.0, gt=0)
+    """Above 1, training and sampling spend more of their times where there is much noise."""
     denoiser_channels: tuple[int, ...] = (32, 64, 96)
     """Channels per level of the denoiser, all multiples of 16."""
     denoiser_steps: int = Field(default=900, ge=1)
@@ -92,6 +97,11 @@ class TrainConfig(BaseModel):
             channels=self.denoiser_channels,
             dropout=self.dropout,
         )
+
+    @property
+    def denoiser_objective(self) -> Objective:
+        """What the denoiser learns."""
+        return Objective.of(self.objective, shift=self.time_shift)
 
     @property
     def multiple(self) -> int:

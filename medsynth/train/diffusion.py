@@ -19,7 +19,7 @@ from medsynth.models.conditioning import (
 )
 from medsynth.models.denoiser import Denoiser
 from medsynth.models.frame import Frame
-from medsynth.models.objective import add_noise, draw_times, velocity
+from medsynth.models.objective import Objective
 from medsynth.models.synthesizer import Synthesizer
 from medsynth.train.config import TrainConfig
 from medsynth.train.dp_denoiser import private_steps
@@ -36,15 +36,15 @@ VALIDATION_DRAWS = 8
 class ConditionedDenoiser(nn.Module):
     """Condition encoder and denoiser, trained as one."""
 
-    def __init__(self, encoder: ConditionEncoder, denoiser: Denoiser) -> None:
+    def __init__(self, encoder: ConditionEncoder, denoiser: Denoiser, objective: Objective) -> None:
         super().__init__()
-        self.encoder, self.denoiser = encoder, denoiser
+        self.encoder, self.denoiser, self.objective = encoder, denoiser, objective
 
     def forward(self, x0: Tensor, noise: Tensor, t: Tensor, asked: AttributeBatch) -> Tensor:
-        """Squared error of the velocity, per scan."""
-        u = self.denoiser(add_noise(x0, noise, t), t, self.encoder(asked))
-        errors: Tensor = (u - velocity(x0, noise)).square().flatten(1).mean(dim=1)
-        return errors
+        """Weighted squared error of the prediction, per scan."""
+        output = self.denoiser(self.objective.add_noise(x0, noise, t), t, self.encoder(asked))
+        missed: Tensor = output - self.objective.learned(x0, noise, t)
+        return self.objective.weight(t) * missed.square().flatten(1).mean(dim=1)
 
 
 def build_checkpoint(
@@ -63,9 +63,10 @@ def build_checkpoint(
     frame, scale = Frame(fold.spatial_shape, config.multiple), read_scale(latents)
     with torch.random.fork_rng():
         torch.manual_seed(step_seed(seed, "checkpoint", "weights"))
+        objective = config.denoiser_objective
         shape = config.denoiser(frame.spatial_dims, max(1, len(fold.schema)))
         encoder = ConditionEncoder(fold.schema, trained, shape.token_dim)
-        network = ConditionedDenoiser(encoder, Denoiser(shape)).to(device)
+        network = ConditionedDenoiser(encoder, Denoiser(shape), objective).to(device)
     x0 = scale.apply(torch.from_numpy(read_latents(latents).astype("float32"))).to(device)
     asked = encode_attributes(fold.schema, trained, fold.attributes).to(device)
     if config.dp is None:
@@ -78,6 +79,7 @@ def build_checkpoint(
             config.dp,
             num_steps=config.denoiser_steps,
             attribute_dropout=config.attribute_dropout,
+            objective=objective,
         )
         task = Task(network, steps, validate=None, is_private=True)
         autoencoder = latents.receipt["parents"]["autoencoder"]
@@ -89,7 +91,14 @@ def build_checkpoint(
         recipe = replace(recipe, precision="fp32")
     progressed = fit(task, recipe, folder, on_step)
     synthesizer = Synthesizer(
-        read_autoencoder(latents), encoder, network.denoiser, scale, frame, fold.schema, trained
+        read_autoencoder(latents),
+        encoder,
+        network.denoiser,
+        scale,
+        frame,
+        fold.schema,
+        trained,
+        objective,
     )
     cells = count_cells(fold.schema, fold.attributes, fold.subjects)
     generator = Generator(synthesizer, fold.geometry, fold.modality, cells)
@@ -123,7 +132,8 @@ def _training_loss(
     def loss(network: nn.Module, step: int) -> dict[str, Tensor]:
         rows = batch_rows(len(x0), config.denoiser_batch, seed, step).to(x0.device)
         batch = asked.take(rows).dropped(config.attribute_dropout)
-        noise, t = torch.randn((len(rows), *x0.shape[1:])), draw_times(len(rows))
+        noise = torch.randn((len(rows), *x0.shape[1:]))
+        t = config.denoiser_objective.draw_times(len(rows))
         errors: Tensor = network(x0[rows], noise.to(x0.device), t.to(x0.device), batch)
         return {"loss": errors.mean()}
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from medsynth.models.conditioning import AttributeBatch
-from medsynth.models.objective import draw_times
+from medsynth.models.objective import Objective
 from medsynth.train.dp import PrivateSteps, Rows, rows_of_subjects
 from medsynth.train.dp_accounting import plan_mechanism
 from medsynth.train.dp_config import DpConfig
@@ -21,6 +21,7 @@ def private_steps(
     *,
     num_steps: int,
     attribute_dropout: float,
+    objective: Objective,
 ) -> PrivateSteps:
     """Steps over all subjects: nobody is set aside to validate, which would not be private."""
     rows_by_subject = rows_of_subjects(subjects)
@@ -29,15 +30,15 @@ def private_steps(
         flat = rows.flatten().to(x0.device)
         batch = asked.take(flat).dropped(attribute_dropout)
         noise = torch.randn((len(flat), *x0.shape[1:])).to(x0.device)
-        times = draw_times(len(flat)).to(x0.device)
+        times = objective.draw_times(len(flat)).to(x0.device)
         parts = (x0[flat], noise, times, batch.values, batch.states)
         return tuple(part.reshape(*rows.shape, *part.shape[1:]) for part in parts)
 
     mechanism = plan_mechanism(dp, len(rows_by_subject), num_steps)
-    return PrivateSteps(dp, mechanism, rows_by_subject, inputs, velocity_error)
+    return PrivateSteps(dp, mechanism, rows_by_subject, inputs, prediction_error)
 
 
-def velocity_error(
+def prediction_error(
     forward: Callable[..., Tensor],
     x0: Tensor,
     noise: Tensor,

@@ -16,12 +16,14 @@ from medsynth.models.conditioning import ConditionEncoder, encode_attributes, le
 from medsynth.models.denoiser import Denoiser as Network
 from medsynth.models.denoiser import DenoiserConfig
 from medsynth.models.frame import Frame
-from medsynth.models.objective import add_noise, velocity
-from medsynth.models.synthesizer import LatentScale, Synthesizer
+from medsynth.models.guidance import Guidance
+from medsynth.models.objective import Objective
+from medsynth.models.synthesizer import LatentScale, SamplerConfig, Synthesizer
 from privacy.attacks.extraction import extraction
 from privacy.attacks.membership import membership
 from privacy.folds import Fold, RealFolds
 
+FLOW = Objective()
 SHAPE = (12, 10, 1)
 SCHEMA = AttributeSchema(
     (
@@ -92,7 +94,7 @@ def test_decoded_latents_are_the_generators_round_trip(generator, white_box, rng
 def test_the_path_is_the_objectives_own(white_box, latents, rng, t):
     noise = rng.standard_normal(latents.shape, np.float32)
     times = torch.full((len(latents),), t)
-    expected = add_noise(torch.from_numpy(latents), torch.from_numpy(noise), times)
+    expected = FLOW.add_noise(torch.from_numpy(latents), torch.from_numpy(noise), times)
     a, s = white_box.path(t)
     assert np.allclose(a * latents + s * noise, expected.numpy(), atol=1e-6)
 
@@ -105,9 +107,9 @@ def test_errors_are_those_of_the_velocity(generator, white_box, latents, rng, t)
     ours = generator.synthesizer
     asked = encode_attributes(SCHEMA, ours.trained, ROWS[:5])
     with torch.inference_mode():
-        u = ours.denoiser(add_noise(x0, eps, times), times, ours.encoder(asked))
-    missed = (velocity(x0, eps) - u).numpy()
-    z_t = add_noise(x0, eps, times).numpy()
+        u = ours.denoiser(FLOW.add_noise(x0, eps, times), times, ours.encoder(asked))
+    missed = (FLOW.learned(x0, eps, times) - u).numpy()
+    z_t = FLOW.add_noise(x0, eps, times).numpy()
     seen, clean = white_box.predict(z_t, t, white_box.condition(ROWS[:5]))
     assert np.allclose(seen - noise, (1 - t) * missed, atol=1e-4)
     assert np.allclose(clean - latents, -t * missed, atol=1e-4)
@@ -116,7 +118,8 @@ def test_errors_are_those_of_the_velocity(generator, white_box, latents, rng, t)
 
 def test_a_perfect_network_gives_noise_and_clean_scan(white_box, latents, rng, monkeypatch):
     noise = rng.standard_normal(latents.shape, np.float32)
-    true = velocity(torch.from_numpy(latents), torch.from_numpy(noise))
+    x0, eps = torch.from_numpy(latents), torch.from_numpy(noise)
+    true = FLOW.learned(x0, eps, torch.tensor(0.4))
     monkeypatch.setattr(Network, "forward", lambda self, z, t, c: true)
     z_t = 0.6 * latents + 0.4 * noise
     seen, clean = white_box.predict(z_t.astype(np.float32), 0.4, white_box.condition(None))
@@ -156,7 +159,8 @@ def test_what_the_sampler_refuses_is_asked_as_near_as_it_allows(generator):
     with pytest.raises(ValueError, match="age"):
         generator.draw([row], [0], seed=0)
     drawn = draw_for(generator)([row], 3.0, 7)
-    expected = generator.draw([nearest], [0], seed=ATTACK_SEEDS + 7, guidance=3.0)
+    how = SamplerConfig(guidance=Guidance(3.0))
+    expected = generator.draw([nearest], [0], seed=ATTACK_SEEDS + 7, how=how)
     assert np.array_equal(drawn, expected)
 
 

@@ -11,6 +11,7 @@ from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
 from medsynth.models.conditioning import ConditionEncoder, learn_attributes
 from medsynth.models.denoiser import Denoiser, DenoiserConfig
 from medsynth.models.frame import Frame
+from medsynth.models.objective import Objective
 from medsynth.models.synthesizer import LatentScale, Synthesizer
 
 SCHEMA = AttributeSchema(
@@ -20,6 +21,7 @@ SCHEMA = AttributeSchema(
         Attribute("finding", "labels"),
     )
 )
+FLOW = Objective()
 ROWS = [
     {"age": 20.0 + i, "sex": "FM"[i % 2] if i % 5 else None, "finding": ["A", "A|B"][i % 2]}
     for i in range(50)
@@ -29,7 +31,9 @@ ROWS = [
 @pytest.fixture
 def make_synthesizer() -> Callable[..., Synthesizer]:
     def make(
-        shape: tuple[int, int, int] = (20, 12, 1), schema: AttributeSchema = SCHEMA
+        shape: tuple[int, int, int] = (20, 12, 1),
+        schema: AttributeSchema = SCHEMA,
+        objective: Objective = FLOW,
     ) -> Synthesizer:
         torch.manual_seed(0)
         dims = 2 if shape[2] == 1 else 3
@@ -43,6 +47,7 @@ def make_synthesizer() -> Callable[..., Synthesizer]:
             torch.nn.init.normal_(parameter, std=0.1)
         autoencoder = Autoencoder(AutoencoderConfig(dims, (8, 8), latent_channels=2))
         scale = LatentScale(np.zeros(2), np.ones(2))
-        return Synthesizer(autoencoder, encoder, denoiser, scale, Frame(shape, 8), schema, trained)
+        frame = Frame(shape, 8)
+        return Synthesizer(autoencoder, encoder, denoiser, scale, frame, schema, trained, objective)
 
     return make

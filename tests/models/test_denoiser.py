@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from medsynth.models.denoiser import Denoiser, DenoiserConfig
-from medsynth.models.objective import add_noise, draw_times, velocity
+from medsynth.models.objective import Objective
 
 SMALL = {"channels": (16, 16), "token_dim": 8, "norm_groups": 8}
 
@@ -15,18 +15,28 @@ def test_a_fresh_network_says_nothing_about_unequal_sides(space):
     assert (velocity == 0).all()
 
 
-def test_a_tiny_network_overfits_eight_latents():
+@pytest.mark.parametrize("target", ["flow", "epsilon", "sample", "v"])
+def test_a_tiny_network_overfits_eight_latents(target):
     torch.manual_seed(0)
+    objective = Objective.of(target)
     network = Denoiser(DenoiserConfig(2, 2, 1, **SMALL))
     optimizer = torch.optim.AdamW(network.parameters(), lr=8e-3)
     x0, condition = torch.randn(8, 2, 4, 4), torch.randn(8, 1, 8)
     losses = []
     for _ in range(120):
-        t, noise = draw_times(8), torch.randn_like(x0)
-        u = network(add_noise(x0, noise, t), t, condition)
-        loss = (u - velocity(x0, noise)).square().mean()
+        t, noise = objective.draw_times(8), torch.randn_like(x0)
+        output = network(objective.add_noise(x0, noise, t), t, condition)
+        loss = (output - objective.learned(x0, noise, t)).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-20:]) < 0.5 * sum(losses[:20])
+
+
+def test_the_network_sees_times_as_it_was_trained_to():
+    network = Denoiser(DenoiserConfig(2, 2, 1, **SMALL, time_scale=50.0, time_offset=-1.0))
+    seen = []
+    network.network.forward = lambda x, timesteps, **kwargs: seen.append(timesteps) or x
+    network(torch.zeros(2, 2, 4, 4), torch.tensor([0.02, 1.0]), torch.zeros(2, 1, 8))
+    torch.testing.assert_close(seen[0], torch.tensor([0.0, 49.0]))

@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from medsynth.core.schema import AttributeSchema
 from medsynth.models.guidance import Guidance
+from medsynth.models.objective import Objective
 from medsynth.models.synthesizer import SamplerConfig
 
 HOW = SamplerConfig(num_steps=3, batch=4, guidance=Guidance(2.0))
@@ -60,3 +63,49 @@ def test_a_generator_without_attributes_draws(make_synthesizer):
 def test_an_unseen_value_is_refused_by_name(make_synthesizer):
     with pytest.raises(ValueError, match="sex"):
         make_synthesizer().draw([{"sex": "X"}], [0], 0, HOW)
+
+
+@pytest.mark.parametrize("target", ["flow", "epsilon", "v"])
+def test_fresh_noise_is_a_scans_own(make_synthesizer, target):
+    ours = make_synthesizer(objective=Objective.of(target))
+    how = dataclasses.replace(HOW, method="ancestral")
+    together = ours.draw(REQUESTS, range(7), 3, how)
+    assert np.array_equal(ours.draw(REQUESTS[5:6], [5], 3, how), together[5:6])
+    assert not np.array_equal(ours.draw(REQUESTS, range(7), 3, HOW), together)
+
+
+def test_streams_and_steps_have_noise_of_their_own(make_synthesizer):
+    ours = make_synthesizer()
+    draws = [ours.noise(0, 0, stream, step) for stream in (1, 3) for step in (0, 1)]
+    correlation = np.corrcoef([draw.ravel() for draw in draws])
+    assert np.abs(correlation - np.eye(4)).max() < 0.4
+
+
+@pytest.mark.parametrize(
+    "guidance",
+    [
+        Guidance(2.0, weights={"age": 4.0}),
+        Guidance(2.0, negative={"sex": "M"}),
+        Guidance(2.0, rescale=0.7),
+        Guidance(2.0, low=0.4, high=0.6),
+    ],
+)
+def test_every_part_of_the_guidance_changes_a_scan(make_synthesizer, guidance):
+    ours = make_synthesizer()
+    plain = ours.draw(REQUESTS[:2], [0, 1], 0, HOW)
+    other = ours.draw(REQUESTS[:2], [0, 1], 0, dataclasses.replace(HOW, guidance=guidance))
+    assert not np.allclose(plain, other, atol=1e-4)
+
+
+def test_moving_away_from_what_is_asked_is_no_guidance(make_synthesizer):
+    ours = make_synthesizer()
+    same = dataclasses.replace(HOW, guidance=Guidance(5.0, negative=REQUESTS[0]))
+    unguided = dataclasses.replace(HOW, guidance=Guidance(1.0))
+    got, expected = (ours.draw(REQUESTS[:1], [0], 0, how) for how in (same, unguided))
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_an_unseen_negative_value_is_refused_by_name(make_synthesizer):
+    how = dataclasses.replace(HOW, guidance=Guidance(2.0, negative={"sex": "X"}))
+    with pytest.raises(ValueError, match="sex"):
+        make_synthesizer().draw(REQUESTS[:1], [0], 0, how)

@@ -7,10 +7,12 @@ from medsynth.checkpoint import load_generator
 from medsynth.core.errors import UsageProblem
 from medsynth.core.manifest import Manifest, load_arrays
 from medsynth.core.stage import open_stage
+from medsynth.models.synthesizer import SamplerConfig
 from medsynth.sample.cohort import redraw_for, sample
 from medsynth.sample.plan import Plan
 
 PLAN = Plan(count=35, seed=4, num_steps=2)
+HOW = SamplerConfig(2)
 
 
 def test_a_cohort_is_whole_and_holds_its_plan(tmp_path, checkpoint):
@@ -30,7 +32,7 @@ def test_a_cohort_is_whole_and_holds_its_plan(tmp_path, checkpoint):
 def test_every_scan_can_be_made_again_alone(tmp_path, checkpoint):
     cohort = sample(checkpoint, tmp_path, PLAN)
     scans = Manifest.read(cohort.path).scans
-    alone = load_generator(checkpoint.path).draw([scans[33].attributes], [33], seed=4, num_steps=2)
+    alone = load_generator(checkpoint.path).draw([scans[33].attributes], [33], seed=4, how=HOW)
     assert np.array_equal(alone, load_arrays(cohort.path, scans[33:34]))
 
 
@@ -55,7 +57,7 @@ def test_fresh_scans_come_from_indices_never_used(checkpoint):
     generator = load_generator(checkpoint.path)
     draws = [redraw(requests, attempt) for attempt in (1, 2)]
     assert not np.array_equal(*draws)
-    expected = generator.draw(requests, [70, 71], seed=4, num_steps=2)
+    expected = generator.draw(requests, [70, 71], seed=4, how=HOW)
     assert np.array_equal(draws[1], expected)
     with pytest.raises(ValueError, match="attempt"):
         redraw(requests, 0)

@@ -14,13 +14,15 @@ from medsynth.core.schema import Attribute, AttributeSchema
 from medsynth.core.stage import open_stage
 from medsynth.models.conditioning import ConditionEncoder, TrainedAttribute, encode_attributes
 from medsynth.models.denoiser import Denoiser, DenoiserConfig
+from medsynth.models.objective import Objective
+from medsynth.models.synthesizer import SamplerConfig
 from medsynth.train.config import TrainConfig
 from medsynth.train.diffusion import ConditionedDenoiser
 from medsynth.train.dp import PrivateSteps, rows_of_subjects
 from medsynth.train.dp_accounting import Mechanism, plan_mechanism
 from medsynth.train.dp_chance import Chance, draw_subjects
 from medsynth.train.dp_config import DpConfig
-from medsynth.train.dp_denoiser import private_steps, velocity_error
+from medsynth.train.dp_denoiser import prediction_error, private_steps
 from medsynth.train.dp_gradients import sum_clipped
 from medsynth.train.dp_statement import read_statement
 from medsynth.train.train import train
@@ -59,7 +61,9 @@ def make_network(dims=2):
     torch.manual_seed(0)
     shape = DenoiserConfig(dims, 2, 2, channels=(16, 32), norm_groups=8)
     network = ConditionedDenoiser(
-        ConditionEncoder(schema, trained, shape.token_dim), Denoiser(shape)
+        ConditionEncoder(schema, trained, shape.token_dim),
+        Denoiser(shape),
+        Objective(),
     )
     for parameter in network.parameters():  # a fresh denoiser ends in zeros
         parameter.data.add_(0.05 * torch.randn_like(parameter))
@@ -76,7 +80,7 @@ def make_inputs(schema, trained, subjects=10, draws=3, sides=(4, 6)):
 
 def gradient_by_autograd(network, inputs):
     network.zero_grad()
-    velocity_error(network, *inputs).backward()
+    prediction_error(network, *inputs).backward()
     return {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
 
 
@@ -94,7 +98,7 @@ def test_gradients_equal_those_of_one_subject_at_a_time(sides, clip_norm):
         alone = gradient_by_autograd(network, subject)
         factor = min(1.0, clip_norm / norm(alone))
         expected = {name: total + factor * alone.get(name, 0) for name, total in expected.items()}
-    got = sum_clipped(network, velocity_error, inputs, clip_norm)
+    got = sum_clipped(network, prediction_error, inputs, clip_norm)
     assert norm({name: got[name] - expected[name] for name in got}) < 2e-5 * norm(got)
 
 
@@ -142,7 +146,9 @@ def test_the_denoisers_steps_are_bounded_by_the_subject_too():
     asked = encode_attributes(schema, trained, [{"age": 30.0, "sex": "F"}] * len(subjects))
     x0 = 1e4 * torch.randn(len(subjects), 2, 4, 4)
     dp = DpConfig(subjects_per_step=3, clip_norm=0.25)
-    steps = private_steps(x0, asked, subjects, dp, num_steps=2, attribute_dropout=0.1)
+    steps = private_steps(
+        x0, asked, subjects, dp, num_steps=2, attribute_dropout=0.1, objective=Objective()
+    )
     quiet = dataclasses.replace(
         steps, mechanism=dataclasses.replace(steps.mechanism, noise_multiplier=0.0)
     )
@@ -251,7 +257,7 @@ def test_a_private_training_says_what_it_promises_and_tells_nothing_else(
     assert history(checkpoint)[-1]["epsilon"] == pytest.approx(statement["accounting"]["rdp"])
     assert latents.receipt["parents"]["autoencoder"] == public.digest
     assert files(latents)["autoencoder.safetensors"] == files(public)["autoencoder.safetensors"]
-    volumes = load_generator(checkpoint.path).draw([{}], [0], seed=0, num_steps=2)
+    volumes = load_generator(checkpoint.path).draw([{}], [0], seed=0, how=SamplerConfig(2))
     assert np.isfinite(volumes).all()
     again = train(source, tmp_path, private, public_autoencoder=public)
     assert all(stage.reused for stage in again)

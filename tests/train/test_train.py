@@ -11,6 +11,8 @@ from medsynth.checkpoint import load_generator
 from medsynth.core.errors import TooFewSubjects
 from medsynth.core.schema import AttributeSchema
 from medsynth.core.stage import open_stage
+from medsynth.models.objective import Objective
+from medsynth.models.synthesizer import SamplerConfig
 from medsynth.train.config import TrainConfig
 from medsynth.train.train import train
 
@@ -104,11 +106,22 @@ def test_odd_volumes_and_empty_schemas_train(tmp_path, prepared, tiny, shape, sc
     quick = tiny.model_copy(update={"autoencoder_steps": 2, "denoiser_steps": 2})
     _, checkpoint = train(source, tmp_path, quick)
     generator = load_generator(checkpoint.path)
-    volumes = generator.draw([{}, {}], [0, 1], seed=0, num_steps=2)
+    volumes = generator.draw([{}, {}], [0, 1], seed=0, how=SamplerConfig(2))
     assert volumes.shape == (2, *shape)
     assert volumes.dtype == np.float32
     assert generator.round_trip(volumes).shape == volumes.shape
     assert np.allclose(generator.geometry.spacing, (2, 3, 4))
+
+
+@pytest.mark.parametrize("target", ["epsilon", "sample", "v"])
+def test_a_checkpoint_knows_what_its_network_predicts(tmp_path, prepared, tiny, target):
+    quick = {"autoencoder_steps": 2, "denoiser_steps": 2, "objective": target, "time_shift": 2.0}
+    _, checkpoint = train(prepared(tmp_path), tmp_path, tiny.model_copy(update=quick))
+    generator = load_generator(checkpoint.path)
+    assert generator.synthesizer.objective == Objective.of(target, shift=2.0)
+    assert np.isfinite(generator.draw([{}], [0], seed=0, how=SamplerConfig(3))).all()
+    with pytest.raises(ValueError, match="take ddim"):
+        generator.draw([{}], [0], seed=0, how=SamplerConfig(3, method="euler"))
 
 
 def test_the_latents_are_standardized_by_the_training_fold(tmp_path, prepared, tiny):
