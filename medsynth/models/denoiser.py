@@ -11,13 +11,16 @@ from jaxtyping import Float
 from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
 from torch import Tensor, nn
 
+SPAN_FEATURES = 12
+
 
 @dataclass(frozen=True)
 class DenoiserConfig:
     """Shape of the network; each level after the first halves the latents' sides.
 
     `attention` is the number of levels, from the lowest, that attend. The network itself sees
-    time_scale * t + time_offset.
+    time_scale * t + time_offset. A network that knows spans may be asked for the mean velocity over
+    the time that a step will carry its latents.
     """
 
     spatial_dims: int
@@ -31,6 +34,7 @@ class DenoiserConfig:
     dropout: float = 0.0
     time_scale: float = 1000.0
     time_offset: float = 0.0
+    knows_spans: bool = False
 
     @property
     def multiple(self) -> int:
@@ -62,7 +66,7 @@ class Denoiser(nn.Module):
             use_flash_attention=True,
         )
         # MONAI adds `class_embedding(class_labels)` to the time embedding: ours reads all tokens.
-        width = config.num_tokens * config.token_dim
+        width = config.num_tokens * config.token_dim + SPAN_FEATURES * config.knows_spans
         self.network.class_embedding = nn.Linear(width, 4 * config.channels[0])
 
     def forward(
@@ -70,10 +74,20 @@ class Denoiser(nn.Module):
         latents: Float[Tensor, "n c *space"],
         t: Float[Tensor, " n"],
         condition: Float[Tensor, "n tokens dim"],
+        span: Float[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "n c *space"]:
-        """The prediction at times t in [0, 1]."""
+        """The prediction at times t in [0, 1]; `span` is read by a network that knows spans."""
         seen = self.config.time_scale * t + self.config.time_offset
-        output: Tensor = self.network(
-            latents, seen, context=condition, class_labels=condition.flatten(1)
-        )
+        labels = condition.flatten(1)
+        if self.config.knows_spans:
+            span = torch.zeros_like(t) if span is None else span
+            labels = torch.cat([labels, span_features(span).to(labels.dtype)], dim=1)
+        output: Tensor = self.network(latents, seen, context=condition, class_labels=labels)
         return output.to(torch.float32)
+
+
+def span_features(span: Float[Tensor, " n"]) -> Float[Tensor, "n features"]:
+    """Waves of period 4, 2, 1, 1/2, ... in the span."""
+    octaves = 2.0 ** torch.arange(SPAN_FEATURES // 2, device=span.device)
+    phase = span[:, None] * octaves * (torch.pi / 2)
+    return torch.cat([phase.sin(), phase.cos()], dim=1)

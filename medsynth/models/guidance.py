@@ -22,8 +22,8 @@ from torch import Tensor
 from medsynth.core.schema import Attributes
 from medsynth.models.sampler import Predict
 
-Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(latents, times, condition) to the network's output."""
+Denoise = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(latents, times, condition, spans) to the network's output."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,16 @@ def guided(
     """
     full = conditions[-1][0]
 
-    def predict(x: Tensor, t: float) -> Tensor:
-        times = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+    def predict(x: Tensor, t: float, span: float) -> Tensor:
+        times, spans = (torch.full((len(x),), f, dtype=x.dtype, device=x.device) for f in (t, span))
         if len(conditions) == 1 or not guidance.low <= t <= guidance.high:
-            return denoise(x, times, full)
+            return denoise(x, times, full, spans)
         count = len(conditions)
         outputs = denoise(
             x.repeat(count, *[1] * (x.ndim - 1)),
             times.repeat(count),
             torch.cat([condition for condition, _ in conditions]),
+            spans.repeat(count),
         ).chunk(count)
         pairs = zip(conditions, outputs, strict=True)
         total = torch.stack([coefficient * output for (_, coefficient), output in pairs]).sum(0)

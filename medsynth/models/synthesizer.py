@@ -19,7 +19,7 @@ from medsynth.models.denoiser import Denoiser
 from medsynth.models.frame import Frame
 from medsynth.models.guidance import Guidance, guided
 from medsynth.models.objective import Objective
-from medsynth.models.sampler import Method, integrate
+from medsynth.models.sampler import Method, Watch, integrate, unwatched
 
 _STARTING_NOISE, _STEP_NOISE = 1, 3
 """Philox streams; that of requests lies between."""
@@ -111,18 +111,34 @@ class Synthesizer:
     def _draw(
         self, requests: Sequence[Attributes], indices: Sequence[int], seed: int, how: SamplerConfig
     ) -> np.ndarray:
+        latents = self.trajectory(requests, indices, seed, how, unwatched)
+        return self.frame.to_volumes(self.autoencoder.decode(self.scale.undo(latents)))
+
+    @torch.inference_mode()
+    def trajectory(
+        self,
+        requests: Sequence[Attributes],
+        indices: Sequence[int],
+        seed: int,
+        how: SamplerConfig,
+        watch: Watch,
+    ) -> Float[Tensor, "n c *latent"]:
+        """Scaled latents of one micro-batch, which are watched on their way."""
+        if how.method == "shortcut" and not self.denoiser.config.knows_spans:
+            raise ValueError("shortcut needs a generator that was distilled; take ab2")
+
         def fresh(step: int) -> Tensor:
             return self._noise(seed, indices, _STEP_NOISE, step)
 
-        latents = integrate(
+        return integrate(
             guided(self.denoiser, self._conditions(requests, how.guidance), how.guidance),
             self._noise(seed, indices, _STARTING_NOISE),
             self.objective.schedule.grid(how.num_steps, shift=self.objective.shift),
             objective=self.objective,
             method=how.method,
             fresh_noise=fresh if how.method == "ancestral" else None,
+            watch=watch,
         )
-        return self.frame.to_volumes(self.autoencoder.decode(self.scale.undo(latents)))
 
     def _conditions(
         self, requests: Sequence[Attributes], guidance: Guidance

@@ -40,3 +40,15 @@ def test_the_network_sees_times_as_it_was_trained_to():
     network.network.forward = lambda x, timesteps, **kwargs: seen.append(timesteps) or x
     network(torch.zeros(2, 2, 4, 4), torch.tensor([0.02, 1.0]), torch.zeros(2, 1, 8))
     torch.testing.assert_close(seen[0], torch.tensor([0.0, 49.0]))
+
+
+def test_only_a_network_that_knows_spans_reads_them():
+    torch.manual_seed(0)
+    x, t, condition = torch.randn(3, 2, 4, 4), torch.rand(3), torch.randn(3, 1, 8)
+    for knows_spans in (False, True):
+        network = Denoiser(DenoiserConfig(2, 2, 1, **SMALL, knows_spans=knows_spans))
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        near, far = (network(x, t, condition, torch.full((3,), span)) for span in (0.0, 0.5))
+        assert torch.equal(network(x, t, condition), near)
+        assert torch.equal(near, far) != knows_spans

@@ -7,7 +7,7 @@ NAMES = ("age", "sex", "view")
 OUTPUT = {(): 1.0, ("age",): 2.0, ("sex", "view"): 4.0, ("age", "sex", "view"): 5.0}
 
 
-def denoise(x, t, condition):
+def denoise(x, t, condition, span):
     denoise.batches.append(len(x))
     return x * t[:, None] + condition
 
@@ -17,7 +17,7 @@ def output(guidance, t, x=None):
     denoise.batches = []
     groups = guidance.groups(NAMES)
     conditions = [(torch.full((2, 3), OUTPUT[tuple(sorted(who))]), c) for who, c in groups]
-    return guided(denoise, conditions, guidance)(torch.ones(2, 3) if x is None else x, t)
+    return guided(denoise, conditions, guidance)(torch.ones(2, 3) if x is None else x, t, 0.0)
 
 
 def test_weight_one_is_the_conditional_pass_alone():
@@ -69,7 +69,9 @@ def test_rescaling_brings_each_scans_spread_back():
     asked = x * 0.5 + 5
     conditions = [(torch.ones(2, 3) - 1.5 * x, -1.0), (torch.full((2, 3), 5.0), 2.0)]
     plain, half, full = (
-        guided(lambda x, t, c: x * t[:, None] + c, conditions, Guidance(2.0, rescale=share))(x, 0.5)
+        guided(lambda x, t, c, span: x * t[:, None] + c, conditions, Guidance(2.0, rescale=share))(
+            x, 0.5, 0.0
+        )
         for share in (0.0, 0.5, 1.0)
     )
     assert not torch.allclose(plain.std(1), asked.std(1))

@@ -12,7 +12,7 @@ from medsynth.models.sampler import check_method, integrate
 from medsynth.models.schedule import NoiseSchedule
 
 MEAN, SD = 0.3, 0.5
-METHODS = ("euler", "heun", "ab2", "ddim", "ancestral")
+METHODS = ("euler", "heun", "ab2", "ddim", "ancestral")  # shortcut has no exact denoiser
 TABLE = NoiseSchedule("scaled_linear_beta", beta_start=0.0015, beta_end=0.0195)
 OBJECTIVES = {
     "flow": Objective(),
@@ -46,7 +46,7 @@ def posterior_means(x, a, s):
 def exact(objective):
     """What a perfect network would say: the posterior means of image and noise."""
 
-    def predict(x, t):
+    def predict(x, t, span=0.0):
         a, s = path(objective, t)
         clean, noise = posterior_means(x, a, s)
         target = objective.target
@@ -203,15 +203,19 @@ def test_every_grid_falls_from_exactly_one_to_exactly_zero(curve, shift):
         assert -np.diff(times).sum() == pytest.approx(1, abs=1e-12)
 
 
+def still(step):
+    return torch.zeros(1, dtype=torch.float64)
+
+
 def passes(method, num_steps):
     seen = []
 
-    def counted(x, t):
+    def counted(x, t, span):
         seen.append(t)
         return exact(Objective())(x, t)
 
     x, times = torch.zeros(1, dtype=torch.float64), Objective().schedule.grid(num_steps)
-    fresh = (lambda step: torch.zeros(1, dtype=torch.float64)) if method == "ancestral" else None
+    fresh = still if method == "ancestral" else None
     integrate(counted, x, times, objective=Objective(), method=method, fresh_noise=fresh)
     return len(seen)
 
@@ -236,7 +240,7 @@ def test_the_chain_in_all_its_steps_is_ddpm():
         sd = math.sqrt(betas[k - 1] * (1 - left[k - 1]) / (1 - left[k]))
         expected = expected + sd * draws[step]
     got = integrate(
-        lambda x, t: exact_of_table(x, left[round(50 * t)]),
+        lambda x, t, span: exact_of_table(x, left[round(50 * t)]),
         x,
         objective.schedule.grid(50),
         objective=objective,
@@ -248,6 +252,53 @@ def test_the_chain_in_all_its_steps_is_ddpm():
 
 def exact_of_table(x, left):
     return posterior_means(x, math.sqrt(left), math.sqrt(1 - left))[1]
+
+
+def test_a_network_that_knows_its_leap_needs_one_step():
+    """The flow's own map: quantiles stay where they are."""
+
+    def leap(x, t, span):
+        (a, s), (a_next, s_next) = path(Objective(), t), path(Objective(), t - span)
+        ratio = math.hypot(a_next * SD, s_next) / math.hypot(a * SD, s)
+        return (a_next * MEAN + ratio * (x - a * MEAN) - x) / span
+
+    x = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    for num_steps in (1, 2, 4):
+        times = Objective().schedule.grid(num_steps)
+        start, end = integrate(leap, x, times, objective=Objective(), method="shortcut").tolist()
+        assert (start, end - start) == pytest.approx((MEAN, SD), abs=1e-12)
+
+
+def test_other_rules_ask_for_the_velocity_here():
+    spans = []
+
+    def counted(x, t, span):
+        spans.append(span)
+        return exact(Objective())(x, t)
+
+    x, times = torch.zeros(1, dtype=torch.float64), Objective().schedule.grid(4)
+    integrate(counted, x, times, objective=Objective(), method="heun")
+    assert set(spans) == {0.0}
+    spans.clear()
+    integrate(counted, x, times, objective=Objective(), method="shortcut")
+    assert spans == [0.25] * 4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_point_of_the_way_is_watched(method):
+    seen = []
+    x, times = torch.ones(1, dtype=torch.float64), Objective().schedule.grid(5)
+    end = integrate(
+        exact(Objective()),
+        x,
+        times,
+        objective=Objective(),
+        method=method,
+        fresh_noise=still if method == "ancestral" else None,
+        watch=lambda number, latents: seen.append((number, latents.item())),
+    )
+    assert [number for number, _ in seen] == [0, 1, 2, 3, 4, 5]
+    assert (seen[0][1], seen[-1][1]) == (1.0, end.item())
 
 
 def test_wrong_combinations_are_refused():

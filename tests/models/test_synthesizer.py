@@ -109,3 +109,9 @@ def test_an_unseen_negative_value_is_refused_by_name(make_synthesizer):
     how = dataclasses.replace(HOW, guidance=Guidance(2.0, negative={"sex": "X"}))
     with pytest.raises(ValueError, match="sex"):
         make_synthesizer().draw(REQUESTS[:1], [0], 0, how)
+
+
+def test_shortcuts_are_for_distilled_generators(make_synthesizer):
+    how = dataclasses.replace(HOW, method="shortcut")
+    with pytest.raises(ValueError, match="shortcut needs a generator that was distilled"):
+        make_synthesizer().draw(REQUESTS[:1], [0], 0, how)
