@@ -62,10 +62,12 @@ class Autoencoder(nn.Module):
         """Images of latents."""
         return from_patches(self.network.decode(latents), self.config.patch)
 
-    def forward(self, images: Float[Tensor, "n 1 *space"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstruction from a drawn latent, latent mean and latent sd."""
+    def forward(
+        self, images: Float[Tensor, "n 1 *space"], noise: Float[Tensor, "n c *latent"]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruction from the latent that standard normal noise draws, its mean and its sd."""
         mean, sd = self.network.encode(to_patches(images, self.config.patch))
-        return self.decode(mean + sd * torch.randn_like(sd)), mean, sd
+        return self.decode(mean + sd * noise), mean, sd
 
 
 def to_patches(images: Float[Tensor, "n 1 *space"], patch: int) -> Float[Tensor, "n c *coarse"]:

@@ -14,6 +14,7 @@ from medsynth.train.config import TrainConfig
 from medsynth.train.fit import Task, fit
 from medsynth.train.fold import TrainingFold
 from medsynth.train.order import batch_rows, step_seed
+from medsynth.train.ranks import Share
 from medsynth.train.report import OnStep
 from medsynth.train.state import Progressed
 
@@ -27,11 +28,15 @@ def train_autoencoder(
     device = best_device()
     held_out = frame.to_tensor(fold.volumes[fold.is_validation]).to(device)
     reconstruction = config.reconstruction
+    factor = config.autoencoder(frame.spatial_dims).factor
+    latent_shape = (config.latent_channels, *(side // factor for side in images.shape[2:]))
 
-    def loss(network: nn.Module, step: int) -> dict[str, Tensor]:
+    def loss(network: nn.Module, step: int, share: Share) -> dict[str, Tensor]:
         rows = batch_rows(len(images), config.autoencoder_batch, seed, step)
-        batch = augment(images[rows], config.largest_shift, config.largest_gain).to(device)
-        output, mean, sd = network(batch)
+        batch = augment(images[rows], config.largest_shift, config.largest_gain)
+        noise, mine = torch.randn((len(rows), *latent_shape)), share.rows(len(rows))
+        batch = batch[mine].to(device)
+        output, mean, sd = network(batch, noise[mine].to(device))
         parts = reconstruction(output.float(), batch)
         return reconstruction.with_kl(parts, mean.float(), sd.float())
 

@@ -6,7 +6,7 @@ from medsynth.models.autoencoder import AutoencoderConfig, ReconstructionLoss
 from medsynth.models.denoiser import DenoiserConfig
 from medsynth.models.objective import Objective, Target
 from medsynth.train.dp_config import DpConfig
-from medsynth.train.fit import Precision, Recipe
+from medsynth.train.recipe import Precision, Recipe, Schedule
 
 
 class TrainConfig(BaseModel):
@@ -53,8 +53,13 @@ class TrainConfig(BaseModel):
     """Dropout inside the denoiser's attention."""
     attribute_dropout: float = Field(default=0.1, ge=0, lt=1)
     """How often an attribute, and how often a scan's attributes together, are not asked for."""
-    ema_length: float = Field(default=0.1, gt=0, lt=0.28)
-    """Width of the averages of weights, as a share of the steps so far."""
+    ema_lengths: tuple[float, ...] = Field(default=(0.05, 0.1), min_length=1)
+    """Widths of the averages of weights that are run, as shares of the steps so far; validation
+    follows the last one, and chooses among these and others in the end."""
+    num_snapshots: int = Field(default=16, ge=1)
+    """How often in a training the averages are stored, from which others are mixed."""
+    schedule: Schedule = "cosine"
+    """How the learning rate goes on after its rise."""
 
     patience: int = Field(default=8, ge=1)
     """Validations without a new best one after which a training stops."""
@@ -66,6 +71,8 @@ class TrainConfig(BaseModel):
     """Steps between reports."""
     precision: Precision = "auto"
     """fp32, bf16 autocast, or bf16 where the hardware has it."""
+    is_deterministic: bool = False
+    """Whether only kernels are used that give the same bits each time; slower on a GPU."""
 
     dp: DpConfig | None = None
     """Differential privacy of the denoiser's training; none where not given."""
@@ -80,6 +87,8 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 f"autoencoder channels must be multiples of 8, got {self.autoencoder_channels}"
             )
+        if not all(0 < length < 0.28 for length in self.ema_lengths):
+            raise ValueError(f"ema_lengths must lie in (0, 0.28), got {self.ema_lengths}")
         return self
 
     def autoencoder(self, spatial_dims: int) -> AutoencoderConfig:
@@ -125,10 +134,14 @@ class TrainConfig(BaseModel):
             ),
             weight_decay=0.0 if is_latents else self.weight_decay,
             seed=seed,
-            ema_length=self.ema_length,
+            batch=self.autoencoder_batch if is_latents else self.denoiser_batch,
+            ema_lengths=self.ema_lengths,
+            num_snapshots=self.num_snapshots,
+            schedule=self.schedule,
             report_every=self.report_every,
             validate_every=self.validate_every,
             save_every=self.save_every,
             patience=self.patience,
             precision="fp32" if self.dp else self.precision,
+            is_deterministic=self.is_deterministic,
         )

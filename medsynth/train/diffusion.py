@@ -28,6 +28,7 @@ from medsynth.train.fit import Task, fit
 from medsynth.train.fold import TrainingFold
 from medsynth.train.latents import finish_training, read_autoencoder, read_latents, read_scale
 from medsynth.train.order import batch_rows, step_seed
+from medsynth.train.ranks import Share, current_share
 from medsynth.train.report import OnStep
 
 VALIDATION_DRAWS = 8
@@ -90,6 +91,8 @@ def build_checkpoint(
         # oneDNN's bf16 weight gradient of a 3D convolution reads unset memory where a side is 1.
         recipe = replace(recipe, precision="fp32")
     progressed = fit(task, recipe, folder, on_step)
+    if not current_share().is_first:
+        return
     synthesizer = Synthesizer(
         read_autoencoder(latents),
         encoder,
@@ -128,13 +131,14 @@ def _kept(batch: AttributeBatch, keep: Tensor) -> AttributeBatch:
 
 def _training_loss(
     x0: Float[Tensor, "n c *latent"], asked: AttributeBatch, config: TrainConfig, seed: int
-) -> Callable[[nn.Module, int], dict[str, Tensor]]:
-    def loss(network: nn.Module, step: int) -> dict[str, Tensor]:
+) -> Callable[[nn.Module, int, Share], dict[str, Tensor]]:
+    def loss(network: nn.Module, step: int, share: Share) -> dict[str, Tensor]:
         rows = batch_rows(len(x0), config.denoiser_batch, seed, step).to(x0.device)
         batch = asked.take(rows).dropped(config.attribute_dropout)
         noise = torch.randn((len(rows), *x0.shape[1:]))
-        t = config.denoiser_objective.draw_times(len(rows))
-        errors: Tensor = network(x0[rows], noise.to(x0.device), t.to(x0.device), batch)
+        t, mine = config.denoiser_objective.draw_times(len(rows)), share.rows(len(rows))
+        clean, noise, t = x0[rows[mine]], noise[mine].to(x0.device), t[mine].to(x0.device)
+        errors: Tensor = network(clean, noise, t, batch.take(mine))
         return {"loss": errors.mean()}
 
     return loss

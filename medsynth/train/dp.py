@@ -13,6 +13,7 @@ from medsynth.train.dp_accounting import Mechanism
 from medsynth.train.dp_chance import Chance, draw_subjects, standard_normal
 from medsynth.train.dp_config import DpConfig
 from medsynth.train.dp_gradients import SubjectLoss, add_gaussian, sum_clipped
+from medsynth.train.ranks import ALONE, Share
 
 Rows = Int[Tensor, "subjects draws"]
 
@@ -31,8 +32,11 @@ class PrivateSteps:
     loss: SubjectLoss
     chance: Chance = field(default_factory=Chance)
 
-    def __call__(self, network: nn.Module, step: int) -> dict[str, Tensor]:
-        """One step; reports the epsilon spent so far (RDP) and nothing of any scan."""
+    def __call__(self, network: nn.Module, step: int, share: Share = ALONE) -> dict[str, Tensor]:
+        """One step; reports the epsilon spent so far (RDP) and nothing of any scan.
+
+        Private training has one process, whose share is everything.
+        """
         ours, rate = self.config, self.mechanism.sampling_rate
         rows = draw_subjects(
             self.rows_by_subject,

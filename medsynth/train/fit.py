@@ -1,97 +1,104 @@
 """The training loop of both networks: resumable, averaged, stopped when validation stops falling.
 
-The loop runs in fp32, or with bf16 autocast where the processor multiplies bf16 itself; weights,
-optimizer and averages stay fp32.
+It runs in fp32, or with bf16 autocast where the processor multiplies bf16 itself; weights,
+optimizer and averages stay fp32. Several processes (ranks.py) train as one would.
 """
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from medsynth.core.errors import MedsynthError
+from medsynth.core.errors import MedsynthError, UsageProblem
 from medsynth.models.ema import Ema
+from medsynth.train.forecast import Forecast, Trial
+from medsynth.train.interrupt import Interrupted, heeding_sigterm
 from medsynth.train.order import step_seed
+from medsynth.train.ranks import (
+    Share,
+    any_process,
+    average_gradients,
+    average_metrics,
+    current_share,
+    told_number,
+)
+from medsynth.train.recipe import Recipe, computes_bf16, learning_rate
 from medsynth.train.report import OnStep, StepReport
-from medsynth.train.state import FILE_NAME, Progressed, TrainingState
-
-Precision = Literal["auto", "fp32", "bf16"]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one network is trained; counts are steps, `ema_length` is a share of them."""
-
-    stage: str
-    num_steps: int
-    learning_rate: float
-    weight_decay: float
-    seed: int
-    ema_length: float = 0.1
-    clip_norm: float = 1.0
-    report_every: int = 10
-    validate_every: int = 100
-    save_every: int = 100
-    patience: int = 8
-    precision: Precision = "auto"
+from medsynth.train.snapshots import Validate, store_averages, take_best_average
+from medsynth.train.state import FOLDER, Learner, Progressed, TrainingState
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained: the loss (and parts) of a step, and the validation loss of an average.
+    """What is trained: the loss (and parts) of a share of a step, and an average's validation.
 
-    A private loss fills the gradients itself and tells of nothing but epsilon. Without validation
+    `companions` are further learners, such as an adversary, that `loss` itself lets step; they
+    are saved and taken up with the rest, and average their gradients (ranks.py) themselves. A
+    private loss fills the gradients itself and tells of nothing but epsilon. Without validation
     the last average is kept.
     """
 
     network: nn.Module
-    loss: Callable[[nn.Module, int], dict[str, Tensor]]
-    validate: Callable[[nn.Module], float] | None
+    loss: Callable[[nn.Module, int, Share], dict[str, Tensor]]
+    validate: Validate | None
     is_private: bool = False
+    companions: Mapping[str, Learner] = field(default_factory=dict)
 
 
 def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed:
-    """Train in place; the network ends with its best averaged weights.
+    """Train in place; the first process's network ends with its best averaged weights.
 
-    `folder` may hold the state of a killed run, from which training goes on.
+    `folder` may hold the state of a killed run, from which training goes on. Raises NotEnough
+    before the first step, and Interrupted after a saved one where the process is asked to end.
     """
-    network, device = task.network, next(task.network.parameters()).device
+    share, network = current_share(), task.network
+    _check_shares(task, recipe, share)
     optimizer = torch.optim.AdamW(
         network.parameters(), weight_decay=recipe.weight_decay, betas=(0.9, 0.99), fused=True
     )
-    state = TrainingState(network, optimizer, Ema(network, recipe.ema_length), {}, Progressed())
-    path, began = folder / FILE_NAME, time.monotonic()
-    if path.exists():
-        state.load(path)
+    averages = tuple(Ema(network, length) for length in recipe.ema_lengths)
+    state = TrainingState({"main": Learner(network, optimizer), **task.companions}, averages)
+    device, states = state.device, folder / FOLDER
     use_bf16 = computes_bf16(recipe.precision, device)
-    progressed, devices = state.progressed, [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+
+    def advance(step: int, share: Share) -> dict[str, Tensor]:
+        torch.manual_seed(step_seed(recipe.seed, recipe.stage, step))
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, step)
+        network.train()
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=use_bf16):
+            parts = task.loss(network, step, share)
+        if not task.is_private:
+            parts["loss"].backward()  # type: ignore[no-untyped-call]
+            average_gradients(network.parameters())
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+        optimizer.step()
+        for average in averages:
+            average.update(network, step + 1)
+        return parts
+
+    with _own_chance(device, recipe.is_deterministic), heeding_sigterm() as is_asked_to_end:
+        # The time and memory of a private step would tell who takes part in it.
+        forecast = None if task.is_private else _forecast(task, recipe, state, advance, folder)
+        num_damaged, progressed = state.load(states), state.progressed
+        began = time.monotonic()
+        if share.is_first:
+            on_step(_first_report(recipe, progressed.step, num_damaged, forecast))
         while progressed.step < recipe.num_steps and not _is_over(progressed, recipe):
-            step = progressed.step
-            torch.manual_seed(step_seed(recipe.seed, recipe.stage, step))
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, step)
-            network.train()
-            optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(device.type, torch.bfloat16, enabled=use_bf16):
-                parts = task.loss(network, step)
-            if not task.is_private:
-                parts["loss"].backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
-            optimizer.step()
-            step = progressed.step = step + 1
-            state.ema.update(network, step)
+            parts = advance(progressed.step, share)
+            step = progressed.step = progressed.step + 1
             is_last = step == recipe.num_steps
             metrics: dict[str, float] = {}
             if step % recipe.report_every == 0 or is_last:
-                metrics = {name: float(value.detach()) for name, value in parts.items()}
+                metrics = average_metrics(parts)
             if task.validate and (step % recipe.validate_every == 0 or is_last):
-                metrics["validation"] = _validate(task.validate, state)
+                metrics["validation"] = _validate(task.validate, state, share)
             if not all(map(math.isfinite, metrics.values())):
                 raise MedsynthError(
                     f"{recipe.stage}: the loss is no longer finite at step {step}; "
@@ -99,22 +106,94 @@ def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed
                 )
             if metrics:
                 progressed.history.append({"step": float(step), **metrics})
-                seconds = time.monotonic() - began
-                on_step(StepReport(recipe.stage, step, recipe.num_steps, metrics, seconds))
-            if step % recipe.save_every == 0 and not is_last:
-                state.save(path)
-    network.load_state_dict(state.best or state.ema.network.state_dict())
+                if share.is_first:
+                    seconds = time.monotonic() - began
+                    on_step(StepReport(recipe.stage, step, recipe.num_steps, metrics, seconds))
+            if share.is_first and task.validate and step % recipe.snapshot_every == 0:
+                store_averages(state, states)
+            must_end = any_process(is_asked_to_end()) and not is_last
+            if share.is_first and (must_end or (step % recipe.save_every == 0 and not is_last)):
+                state.save(states)
+            if must_end:
+                raise Interrupted(
+                    f"{recipe.stage}: asked to end at step {step} of {recipe.num_steps}; its "
+                    "state is saved, and the same command goes on from there"
+                )
+        if task.validate and share.is_first:
+            take_best_average(state, task.validate, states)
+        elif not task.validate:
+            network.load_state_dict(averages[-1].network.state_dict())
+            progressed.ema_length = recipe.ema_lengths[-1]
     network.eval()
     return progressed
 
 
-def _validate(validate: Callable[[nn.Module], float], state: TrainingState) -> float:
-    """The average's validation loss; the best average so far is kept."""
-    with torch.no_grad():
-        loss = validate(state.ema.network)
+def _check_shares(task: Task, recipe: Recipe, share: Share) -> None:
+    """Raise UsageProblem where the processes' mean gradient would not be the batch's."""
+    if share.world > 1 and task.is_private:
+        raise UsageProblem("private training runs in one process; start it without torchrun")
+    if recipe.batch % share.world:
+        raise UsageProblem(
+            f"{recipe.stage}: the batch must be a multiple of the number of processes, "
+            f"got {recipe.batch} and {share.world}"
+        )
+
+
+@contextmanager
+def _own_chance(device: torch.device, is_deterministic: bool) -> Iterator[None]:
+    """The caller's random state and choice of kernels come back afterwards."""
+    before = torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.use_deterministic_algorithms(before or is_deterministic)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+
+
+def _forecast(
+    task: Task,
+    recipe: Recipe,
+    state: TrainingState,
+    advance: Callable[[int, Share], object],
+    folder: Path,
+) -> Forecast:
+    """What training will need; nothing has moved afterwards."""
+
+    def validate() -> None:
+        if task.validate:
+            with torch.no_grad():
+                task.validate(state.averages[-1].network)
+
+    trial = Trial(state, advance, validate, recipe.batch, recipe.num_snapshots)
+    return trial.run(current_share(), folder)
+
+
+def _first_report(
+    recipe: Recipe, step: int, num_damaged: int, forecast: Forecast | None
+) -> StepReport:
+    """What there is to say before the first step of this process."""
+    notes, metrics, left = [], {}, recipe.num_steps - step
+    if forecast:
+        seconds = forecast.seconds(left, recipe.validate_every)
+        metrics = {"forecast_seconds": seconds, "forecast_bytes": float(forecast.peak_bytes)}
+        notes.append(f"at most {left} steps in {seconds / 60:.1f} min; {forecast.needs}")
+    if num_damaged:
+        notes.append(f"{num_damaged} saved states were damaged; going on from step {step}")
+    said = tuple(f"{recipe.stage}: {note}" for note in notes)
+    return StepReport(recipe.stage, step, recipe.num_steps, metrics, 0.0, said)
+
+
+def _validate(validate: Validate, state: TrainingState, share: Share) -> float:
+    """The followed average's validation loss; the best averages so far are kept."""
+    loss = math.nan
+    if share.is_first:
+        with torch.no_grad():
+            loss = validate(state.averages[-1].network)
+    loss = told_number(loss)
     if loss < state.progressed.best_loss:
         state.progressed.best_loss, state.progressed.best_step = loss, state.progressed.step
-        state.best = {k: v.clone() for k, v in state.ema.network.state_dict().items()}
+        state.best = [average.weights() for average in state.averages]
     return loss
 
 
@@ -122,21 +201,3 @@ def _is_over(progressed: Progressed, recipe: Recipe) -> bool:
     """Whether `patience` validations went by without a new best one."""
     since = progressed.step - progressed.best_step
     return progressed.best_step > 0 and since >= recipe.patience * recipe.validate_every
-
-
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """A linear rise over the first twentieth, then half a cosine down to a hundredth."""
-    warmup = max(1, recipe.num_steps // 20)
-    if step < warmup:
-        return recipe.learning_rate * (step + 1) / warmup
-    share = (step - warmup) / max(1, recipe.num_steps - warmup)
-    return recipe.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
-
-
-def computes_bf16(precision: Precision, device: torch.device) -> bool:
-    """Whether to autocast: asked for, or left open where the hardware multiplies bf16 itself."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported())

@@ -6,6 +6,7 @@ With a public autoencoder mean and sd are its own, and there is no training.json
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from math import inf
@@ -23,8 +24,9 @@ from medsynth.models.synthesizer import LatentScale
 from medsynth.train.autoencoder import encode_all, train_autoencoder
 from medsynth.train.config import TrainConfig
 from medsynth.train.fold import TrainingFold
+from medsynth.train.ranks import current_share
 from medsynth.train.report import OnStep
-from medsynth.train.state import FILE_NAME, Progressed
+from medsynth.train.state import FOLDER, Progressed
 
 
 def build_latents(
@@ -33,6 +35,8 @@ def build_latents(
     """Train the autoencoder and encode the fold into a stage folder."""
     frame = Frame(fold.spatial_shape, config.multiple)
     network, progressed = train_autoencoder(fold, frame, config, seed, folder, on_step)
+    if not current_share().is_first:
+        return
     latents = encode_all(network, frame.to_tensor(fold.volumes), config.autoencoder_batch)
     axes = (0, *range(2, latents.ndim))
     mean, sd = latents.mean(axes, dtype=np.float64), latents.astype(np.float64).std(axes)
@@ -72,7 +76,7 @@ def finish_training(folder: Path, progressed: Progressed) -> None:
     """Keep the history of a finished training; drop the state that only a killed one needs."""
     fields = {name: value for name, value in vars(progressed).items() if value != inf}
     (folder / "training.json").write_text(json.dumps(fields, indent=1) + "\n")
-    (folder / FILE_NAME).unlink(missing_ok=True)
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
 def read_latents(stage: Artifact) -> Float[np.ndarray, "n c *latent"]:

@@ -24,11 +24,14 @@ _LATENTS_FIELDS = {
     "hard_weight",
     "largest_shift",
     "largest_gain",
-    "ema_length",
+    "ema_lengths",
+    "num_snapshots",
+    "schedule",
     "patience",
     "validate_every",
     "report_every",
     "precision",
+    "is_deterministic",
 }
 
 

@@ -35,7 +35,7 @@ def test_a_killed_run_is_buried_and_gone_on_with(
     out = tmp_path / "out"
     arguments = ["run", long_config, "--source", archive / "dicom", "--out", out]
     run = start("flows.cli", *arguments)
-    wait_for(lambda: any((out / ".partial").glob("latents-*/*.safetensors")), 120)
+    wait_for(lambda: any((out / ".partial").glob("latents-*/*/state-*.safetensors")), 120)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     import mlflow

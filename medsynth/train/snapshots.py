@@ -1,0 +1,87 @@
+"""Averages stored while training, and the length of average chosen once it is over.
+
+training-state/averages-STEP.safetensors holds every average at one step. In the end the weights
+at the best step are mixed for several lengths (models/ema.py), and validation chooses.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from medsynth.core.digest import file_digest
+from medsynth.models.ema import Average, Mixture, Weights
+from medsynth.train.state import TrainingState, joined, parted, write_tensors
+
+LENGTHS = (0.03, 0.05, 0.07, 0.10, 0.14, 0.20)
+"""Candidates, beside the lengths that were run."""
+MOST_ERROR = 0.05
+"""Of a candidate's profile; with more it is no average of that length."""
+
+Validate = Callable[[nn.Module], float]
+
+
+def store_averages(state: TrainingState, folder: Path) -> None:
+    """Write all averages as they are, and their digest into the progress."""
+    path = _path(folder, state.progressed.step)
+    folder.mkdir(exist_ok=True)
+    averages = {str(i): a.network.state_dict() for i, a in enumerate(state.averages)}
+    write_tensors(path, joined(averages), {})
+    state.progressed.snapshots[str(state.progressed.step)] = file_digest(path)
+
+
+def take_best_average(state: TrainingState, validate: Validate, folder: Path) -> None:
+    """Give the main network the average at the best step that validation likes most."""
+    progressed, network = state.progressed, state.main.network
+    stored, best = Stored.of(state, folder), dict(state.best[-1])
+    lengths = {*LENGTHS, *(average.length for average in state.averages)}
+    for length in sorted(lengths):
+        mixture = Mixture.of(stored.known, Average(length, progressed.best_step))
+        if mixture.error > MOST_ERROR:
+            continue
+        mixed = mixture.mix(stored.weights())
+        network.load_state_dict(mixed)
+        network.eval()
+        with torch.no_grad():
+            loss = validate(network)
+        if loss < min(progressed.validation_by_length.values(), default=float("inf")):
+            best, progressed.ema_length = mixed, length
+        progressed.validation_by_length[f"{length:g}"] = loss
+    network.load_state_dict(best)
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Whole snapshots before the best step, and the averages of that step itself."""
+
+    state: TrainingState
+    paths: dict[int, Path]
+
+    @classmethod
+    def of(cls, state: TrainingState, folder: Path) -> "Stored":
+        """What lies in the folder as it was written; a damaged snapshot is left out."""
+        digests = {int(step): d for step, d in state.progressed.snapshots.items()}
+        paths = {step: _path(folder, step) for step in digests if step < state.progressed.best_step}
+        whole = {s: p for s, p in paths.items() if p.is_file() and file_digest(p) == digests[s]}
+        return cls(state, whole)
+
+    @property
+    def known(self) -> list[Average]:
+        """Length and step of each."""
+        steps = [*self.paths, self.state.progressed.best_step]
+        return [Average(average.length, step) for step in steps for average in self.state.averages]
+
+    def weights(self) -> Iterator[Weights]:
+        """Weights of each, read one file at a time."""
+        device = str(self.state.device)
+        for path in self.paths.values():
+            stored = parted(load_file(path, device=device))
+            yield from (stored[name] for name in sorted(stored))
+        yield from self.state.best
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"averages-{step:08d}.safetensors"
