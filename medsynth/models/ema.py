@@ -81,13 +81,13 @@ class Mixture:
         error = np.linalg.norm(columns @ shares - target) / np.linalg.norm(target)
         return cls(shares, float(error))
 
-    def mix(self, stored: Iterable[Weights]) -> dict[str, Tensor]:
-        """The mixed weights, summed in fp64; stored ones are read one after the other."""
-        mixed: dict[str, Tensor] = {}
-        dtypes: dict[str, torch.dtype] = {}
-        for share, weights in zip(self.shares.tolist(), stored, strict=True):
-            for name, tensor in weights.items():
-                part = share * tensor.double()
-                mixed[name] = mixed[name] + part if name in mixed else part
-                dtypes[name] = tensor.dtype
-        return {name: tensor.to(dtypes[name]) for name, tensor in mixed.items()}
+
+def mix(mixtures: Sequence[Mixture], stored: Iterable[Weights]) -> list[dict[str, Tensor]]:
+    """The weights of each mixture; stored ones are read once, one after the other."""
+    sums: list[dict[str, Tensor]] = []
+    for number, weights in enumerate(stored):
+        sums = sums or [{k: torch.zeros_like(t) for k, t in weights.items()} for _ in mixtures]
+        for total, mixture in zip(sums, mixtures, strict=True):
+            ours, theirs = list(total.values()), [weights[name] for name in total]
+            torch._foreach_add_(ours, theirs, alpha=float(mixture.shares[number]))
+    return sums

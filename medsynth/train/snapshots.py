@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from medsynth.core.digest import file_digest
-from medsynth.models.ema import Average, Mixture, Weights
+from medsynth.models.ema import Average, Mixture, Weights, mix
 from medsynth.train.state import TrainingState, joined, parted, write_tensors
 
 LENGTHS = (0.03, 0.05, 0.07, 0.10, 0.14, 0.20)
@@ -36,21 +36,24 @@ def store_averages(state: TrainingState, folder: Path) -> None:
 def take_best_average(state: TrainingState, validate: Validate, folder: Path) -> None:
     """Give the main network the average at the best step that validation likes most."""
     progressed, network = state.progressed, state.main.network
-    stored, best = Stored.of(state, folder), dict(state.best[-1])
-    lengths = {*LENGTHS, *(average.length for average in state.averages)}
-    for length in sorted(lengths):
-        mixture = Mixture.of(stored.known, Average(length, progressed.best_step))
-        if mixture.error > MOST_ERROR:
-            continue
-        mixed = mixture.mix(stored.weights())
-        network.load_state_dict(mixed)
-        network.eval()
-        with torch.no_grad():
-            loss = validate(network)
-        if loss < min(progressed.validation_by_length.values(), default=float("inf")):
-            best, progressed.ema_length = mixed, length
-        progressed.validation_by_length[f"{length:g}"] = loss
-    network.load_state_dict(best)
+    stored = Stored.of(state, folder)
+    lengths = sorted({*LENGTHS, *(average.length for average in state.averages)})
+    mixtures = {
+        length: Mixture.of(stored.known, Average(length, progressed.best_step))
+        for length in lengths
+    }
+    mixtures = {length: one for length, one in mixtures.items() if one.error <= MOST_ERROR}
+    mixed = dict(zip(mixtures, mix(list(mixtures.values()), stored.weights()), strict=True))
+    losses = {length: _loss(network, weights, validate) for length, weights in mixed.items()}
+    progressed.ema_length = min(losses, key=losses.__getitem__)
+    progressed.validation_by_length = {f"{length:g}": loss for length, loss in losses.items()}
+    network.load_state_dict(mixed[progressed.ema_length])
+
+
+def _loss(network: nn.Module, weights: Weights, validate: Validate) -> float:
+    network.load_state_dict(weights)
+    with torch.no_grad():
+        return validate(network.eval())
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from medsynth.models.ema import Average, Ema, Mixture, power_exponent
+from medsynth.models.ema import Average, Ema, Mixture, mix, power_exponent
 
 
 @pytest.mark.parametrize("length", [0.05, 0.1, 0.2])
@@ -56,7 +56,7 @@ def test_an_average_that_was_never_run_is_made_of_stored_ones(length, rng):
     known = [Average(one, step) for step in steps for one in run]
     mixture = Mixture.of(known, Average(length, num_steps))
     (wanted,) = run_averages(path, [length], [num_steps])
-    made = mixture.mix(stored)["weight"]
+    made = mix([mixture], stored)[0]["weight"]
     nearest = min((stored[-2], stored[-1]), key=lambda w: (w["weight"] - wanted["weight"]).norm())
     error = (made - wanted["weight"]).norm()
     assert mixture.error < 0.02

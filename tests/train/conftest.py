@@ -23,6 +23,7 @@ TINY = TrainConfig(
     validate_every=4,
     save_every=4,
     report_every=2,
+    num_snapshots=4,
 )
 SCHEMA = AttributeSchema((Attribute("age", "continuous", "years"), Attribute("sex", "category")))
 
