@@ -4,6 +4,7 @@ Only Typer is imported here. What a verb needs is imported when it runs, after t
 of Prefect and MLflow was set.
 """
 
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -318,6 +319,8 @@ def _unexpected(error: Exception, verbose: bool) -> Answer:
 def main() -> None:
     """The command `medsynth`."""
     start, arguments = time.monotonic(), sys.argv[1:]
+    # So that what runs behind a verb, such as Prefect's own server, is ended with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = answer(arguments)
     if "--json" in arguments:
         print(given.to_json(time.monotonic() - start, next(iter(arguments), "")), flush=True)

@@ -32,6 +32,8 @@ _QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",
+    # Without it no deterministic matrix product exists on a GPU; torch refuses then.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     # A loaded machine needs longer than the 20 s that Prefect gives its temporary server.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
@@ -182,6 +184,15 @@ def require_prefect_server() -> None:
             "the Prefect server of PREFECT_API_URL must answer, found none there;"
             " start it, or unset PREFECT_API_URL to run without one"
         ) from None
+
+
+def require_one_process() -> None:
+    """Raise UsageProblem where torchrun started this process beside others."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageProblem(
+            "only `medsynth train` runs in several processes; call every other verb without"
+            " torchrun, it finds what was trained"
+        )
 
 
 def require_folder(path: Path, what: str) -> Path:

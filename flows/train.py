@@ -1,11 +1,12 @@
 """Flow of training: from prepared folds to a checkpoint, a registered candidate."""
 
+import sys
 from collections import defaultdict
 from pathlib import Path
 from time import time
 
 from mlflow.entities import Metric
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 
 from flows.facts import Outcome
 from flows.job import Job
@@ -31,6 +32,9 @@ class StepLog:
 
     def __call__(self, report: StepReport) -> None:
         """Take one report and show how far both networks are."""
+        for note in report.notes:
+            print(note, file=sys.stderr, flush=True)
+            get_run_logger().info(note)
         now = int(time() * 1000)
         numbers = {**report.metrics, "seconds": report.seconds}
         metrics = [Metric(name, float(x), now, report.step) for name, x in numbers.items()]

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.answer import Answer
-from flows.home import Home, require_folder, require_prefect_server, set_environment
+from flows.home import (
+    Home,
+    require_folder,
+    require_one_process,
+    require_prefect_server,
+    set_environment,
+)
 from medsynth.core.errors import UsageProblem
 from medsynth.ingest.pacs.address import is_address, parse_address
 
@@ -93,13 +99,21 @@ class Verbs:
         public_autoencoder: Path | None = None,
         is_private: bool = False,
     ) -> Answer:
-        """Stages latents/ and checkpoint/."""
-        job = self._job(out, config, needs_keys=False)
-        from flows.summary import stage_answer
-        from flows.train import train_flow
+        """Stages latents/ and checkpoint/; under torchrun the first process answers for all."""
+        self._open_home()
+        from medsynth.train.ranks import together
 
-        public = _folder(public_autoencoder) if public_autoencoder else None
-        return stage_answer(train_flow(job, _folder(prepared), public, is_private))
+        with together() as share:
+            if not share.is_first:
+                from flows.follow import follow_training
+
+                raise SystemExit(follow_training(share, _folder(prepared), out, config))
+            job = self._job(out, config, needs_keys=False, is_alone=False)
+            from flows.summary import stage_answer
+            from flows.train import train_flow
+
+            public = _folder(public_autoencoder) if public_autoencoder else None
+            return stage_answer(train_flow(job, _folder(prepared), public, is_private))
 
     def sample(
         self,
@@ -201,9 +215,17 @@ class Verbs:
         return home
 
     def _job(
-        self, out: Path, config: Path | None, *, needs_keys: bool = True, **fields: Any
+        self,
+        out: Path,
+        config: Path | None,
+        *,
+        needs_keys: bool = True,
+        is_alone: bool = True,
+        **fields: Any,
     ) -> "Job":
         home = self._open_home()
+        if is_alone:
+            require_one_process()
         if needs_keys:
             home.keys()  # stop now, before anything heavy
         require_prefect_server()

@@ -57,7 +57,7 @@ def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed
     before the first step, and Interrupted after a saved one where the process is asked to end.
     """
     share, network = current_share(), task.network
-    _check_shares(task, recipe, share)
+    _check_shares(recipe, share)
     optimizer = torch.optim.AdamW(
         network.parameters(), weight_decay=recipe.weight_decay, betas=(0.9, 0.99), fused=True
     )
@@ -128,10 +128,8 @@ def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed
     return progressed
 
 
-def _check_shares(task: Task, recipe: Recipe, share: Share) -> None:
+def _check_shares(recipe: Recipe, share: Share) -> None:
     """Raise UsageProblem where the processes' mean gradient would not be the batch's."""
-    if share.world > 1 and task.is_private:
-        raise UsageProblem("private training runs in one process; start it without torchrun")
     if recipe.batch % share.world:
         raise UsageProblem(
             f"{recipe.stage}: the batch must be a multiple of the number of processes, "

@@ -109,5 +109,6 @@ def told_text(text: str) -> str:
     distributed.broadcast(size, 0)
     if not current_share().is_first:
         letters = torch.empty(int(size), dtype=torch.uint8)
-    distributed.broadcast(letters, 0)
+    if size:
+        distributed.broadcast(letters, 0)
     return bytes(letters.tolist()).decode()

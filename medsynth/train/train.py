@@ -1,5 +1,6 @@
 """From prepared folds to a checkpoint: stages "latents" and "checkpoint"."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from medsynth.core.errors import UsageProblem
@@ -10,6 +11,7 @@ from medsynth.train.diffusion import build_checkpoint
 from medsynth.train.dp_autoencoder import read_public_autoencoder
 from medsynth.train.fold import TrainingFold, read_training_fold
 from medsynth.train.latents import build_latents, encode_latents
+from medsynth.train.ranks import current_share, told_text
 from medsynth.train.report import OnStep, unheard
 
 DEFAULTS = TrainConfig()
@@ -48,20 +50,23 @@ def train(
 
     Only fold `train` is read. A tenth of its subjects steers: it stops a training early and picks
     the best averaged weights. A private training (`config.dp`) needs a public autoencoder, a
-    checkpoint trained on other scans; there nobody steers.
+    checkpoint trained on other scans; there nobody steers. Several processes inside
+    `ranks.together` train as one, and see the same folders; the first one writes and reports.
     """
     if (config.dp is None) != (public_autoencoder is None):
         raise UsageProblem(
             "private training (--dp) and a public autoencoder (--public-autoencoder) need each "
             "other: one trained here without noise would give the scans away"
         )
+    if config.dp is not None and current_share().world > 1:
+        raise UsageProblem("private training runs in one process; start it without torchrun")
     fold = read_training_fold(prepared)
     code = code_digest("medsynth.train")
     settings = config.model_dump(mode="json")
     # What only the denoiser reads may change without another autoencoder.
     chosen = config.model_dump(mode="json", include=_LATENTS_FIELDS) | {"multiple": config.multiple}
     if public_autoencoder is None:
-        latents = produce(
+        latents = _produce(
             out,
             Request("latents", {"prepared": prepared.digest}, chosen, code, seed),
             lambda folder: build_latents(folder, fold, config, seed, on_step),
@@ -81,7 +86,21 @@ def train(
             on_step=on_step,
         )
 
-    return latents, produce(out, Request("checkpoint", parents, settings, code, seed), build)
+    return latents, _produce(out, Request("checkpoint", parents, settings, code, seed), build)
+
+
+def _produce(out: Path, request: Request, build: Callable[[Path], None]) -> Artifact:
+    """The stage, as the first process finds or builds it; the others only help to train."""
+    if not current_share().is_first:
+        folder = told_text("")
+        if folder:
+            build(Path(folder))
+        return Artifact(out / request.stage, told_text(""), reused=not folder)
+    artifact = produce(out, request, lambda folder: build(Path(told_text(str(folder)))))
+    if artifact.reused:
+        told_text("")
+    told_text(artifact.digest)
+    return artifact
 
 
 def _encode(
