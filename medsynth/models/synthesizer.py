@@ -53,13 +53,13 @@ class LatentScale:
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """How noise becomes an image.
+    """How noise becomes an image; without a method by ab2, or by shortcut where one was learned.
 
     `batch` is the fixed micro-batch, part of what a seed reproduces.
     """
 
     num_steps: int = 10
-    method: Method = "ab2"
+    method: Method | None = None
     guidance: Guidance = field(default_factory=Guidance)
     batch: int = 32
 
@@ -124,8 +124,7 @@ class Synthesizer:
         watch: Watch,
     ) -> Float[Tensor, "n c *latent"]:
         """Scaled latents of one micro-batch, which are watched on their way."""
-        if how.method == "shortcut" and not self.denoiser.config.knows_spans:
-            raise ValueError("shortcut needs a generator that was distilled; take ab2")
+        method = self._checked_method(how)
 
         def fresh(step: int) -> Tensor:
             return self._noise(seed, indices, _STEP_NOISE, step)
@@ -135,10 +134,18 @@ class Synthesizer:
             self._noise(seed, indices, _STARTING_NOISE),
             self.objective.schedule.grid(how.num_steps, shift=self.objective.shift),
             objective=self.objective,
-            method=how.method,
-            fresh_noise=fresh if how.method == "ancestral" else None,
+            method=method,
+            fresh_noise=fresh if method == "ancestral" else None,
             watch=watch,
         )
+
+    def _checked_method(self, how: SamplerConfig) -> Method:
+        is_distilled = self.denoiser.config.knows_spans
+        if how.method == "shortcut" and not is_distilled:
+            raise ValueError("shortcut needs a generator that was distilled; take ab2")
+        if is_distilled and how.guidance != Guidance():
+            raise ValueError("a distilled generator has its guidance within; ask for guidance 1")
+        return how.method or ("shortcut" if is_distilled else "ab2")
 
     def _conditions(
         self, requests: Sequence[Attributes], guidance: Guidance

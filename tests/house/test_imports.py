@@ -13,6 +13,7 @@ ROOMS = (
     "models",
     "checkpoint",
     "train",
+    "compress",
     "sample",
     "evaluate",
     "release",
