@@ -8,6 +8,7 @@ from time import time
 from mlflow.entities import Metric
 from prefect import flow, get_run_logger, task
 
+from flows.ending import end_soon
 from flows.facts import Outcome
 from flows.job import Job
 from flows.registry import register
@@ -16,6 +17,7 @@ from medsynth.checkpoint import load_generator
 from medsynth.core.stage import Artifact, open_stage
 from medsynth.train.dp_config import DpConfig
 from medsynth.train.dp_statement import read_statement
+from medsynth.train.interrupt import Interrupted
 from medsynth.train.report import StepReport
 from medsynth.train.train import train
 
@@ -32,9 +34,9 @@ class StepLog:
 
     def __call__(self, report: StepReport) -> None:
         """Take one report and show how far both networks are."""
-        for note in report.notes:
-            print(note, file=sys.stderr, flush=True)
-            get_run_logger().info(note)
+        self._say(report)
+        if not report.metrics:
+            return
         now = int(time() * 1000)
         numbers = {**report.metrics, "seconds": report.seconds}
         metrics = [Metric(name, float(x), now, report.step) for name, x in numbers.items()]
@@ -44,6 +46,12 @@ class StepLog:
             self.flush(report.stage)
         before = self._num_steps["latents"] if report.stage == "checkpoint" else 0
         self._stages["checkpoint"].progress(before + report.step, sum(self._num_steps.values()))
+
+    def _say(self, report: StepReport) -> None:
+        """To whoever watches."""
+        for sentence in (*report.warnings, *report.notes):
+            print(sentence, file=sys.stderr, flush=True)
+            get_run_logger().info("%s", sentence)
 
     def flush(self, stage: str) -> None:
         """Send what waits."""
@@ -67,14 +75,18 @@ def train_generator(
     }
     with session.stage("latents", shown=False) as first, session.stage("checkpoint") as second:
         log = StepLog({"latents": first, "checkpoint": second}, num_steps)
-        latents, checkpoint = train(
-            prepared,
-            session.out,
-            config,
-            seed=session.config.seed,
-            public_autoencoder=public_autoencoder,
-            on_step=log,
-        )
+        try:
+            latents, checkpoint = train(
+                prepared,
+                session.out,
+                config,
+                seed=session.config.seed,
+                public_autoencoder=public_autoencoder,
+                on_step=log,
+            )
+        except Interrupted as error:
+            end_soon(error)
+            raise
         for stage, artifact in ((first, latents), (second, checkpoint)):
             log.flush(artifact.path.name)
             stage.finish(artifact, _privacy_facts(artifact.path))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 class StepReport:
     """Where a stage stands: `seconds` since this process began it, metrics of this step.
 
-    Before a stage's first step of this process comes one with `notes`, sentences for a person.
+    Before a stage's first step of this process comes one with `notes`, sentences for a person;
+    before everything one with `warnings` about the training fold.
     """
 
     stage: str
@@ -17,6 +18,7 @@ class StepReport:
     metrics: Mapping[str, float]
     seconds: float
     notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
 OnStep = Callable[[StepReport], None]

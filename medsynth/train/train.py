@@ -11,8 +11,9 @@ from medsynth.train.diffusion import build_checkpoint
 from medsynth.train.dp_autoencoder import read_public_autoencoder
 from medsynth.train.fold import TrainingFold, read_training_fold
 from medsynth.train.latents import build_latents, encode_latents
+from medsynth.train.preflight import fold_warnings
 from medsynth.train.ranks import current_share, told_text
-from medsynth.train.report import OnStep, unheard
+from medsynth.train.report import OnStep, StepReport, unheard
 
 DEFAULTS = TrainConfig()
 _LATENTS_FIELDS = {
@@ -62,6 +63,8 @@ def train(
         raise UsageProblem("private training runs in one process; start it without torchrun")
     fold = read_training_fold(prepared)
     code = code_digest("medsynth.train")
+    if current_share().is_first:
+        on_step(StepReport("latents", 0, 0, {}, 0.0, warnings=fold_warnings(fold)))
     settings = config.model_dump(mode="json")
     # What only the denoiser reads may change without another autoencoder.
     chosen = config.model_dump(mode="json", include=_LATENTS_FIELDS) | {"multiple": config.multiple}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -68,3 +69,27 @@ def _first_step() -> int:
     )
     history = mlflow.MlflowClient().get_metric_history(latents[0].info.run_id, "seconds")
     return min(metric.step for metric in history)
+
+
+def test_a_verb_asked_to_end_saves_its_state_and_leaves_no_process_behind(
+    server: str,
+    archive: Path,
+    home: Path,
+    long_config: Path,
+    tmp_path: Path,
+    start: Any,
+    wait_for: Callable[[Callable[[], bool], float], None],
+) -> None:
+    out = tmp_path / "out"
+    longer = long_config.read_text().replace(LONGER, "autoencoder_steps = 30000\n")
+    long_config.write_text(longer.replace("save_every = 10\n", "save_every = 30000\n"))
+    arguments = ["run", long_config, "--source", archive / "dicom", "--out", out]
+    run = start("flows.cli", *arguments)
+    logs = home.glob("process-*.log")
+    log = max(logs, key=lambda path: int(path.stem.rpartition("-")[2]))
+    wait_for(lambda: "latents: at most" in log.read_text(), 120)
+    children = psutil.Process(run.pid).children(recursive=True)
+    run.terminate()
+    assert run.wait(30) == 1
+    assert psutil.wait_procs(children, timeout=2)[1] == []
+    assert any((out / ".partial").glob("latents-*/*/state-*.safetensors"))
