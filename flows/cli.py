@@ -154,13 +154,17 @@ def sample(
     where: Annotated[
         str | None, typer.Option("--where", help='Such as "sex=F age=60..80".')
     ] = None,
+    index: Annotated[
+        list[str] | None,
+        typer.Option("--index", help="Only these scans of the plan: 417, or 400..420."),
+    ] = None,
     policy: Policy = None,
     config: Config = None,
     json: AsJson = False,
     verbose: Verbose = False,
 ) -> Answer:
     """Draw a cohort of synthetic scans with the attributes asked for."""
-    wanted = {"plan": plan, "count": count, "where": where}
+    wanted = {"plan": plan, "count": count, "where": where, "index": index or ()}
     return _verbs(verbose).sample(checkpoint, out.absolute(), wanted, policy, config)
 
 

@@ -1,5 +1,6 @@
 """A run's config: the defaults of every room, and the differences that a TOML file names."""
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,8 +39,8 @@ class RunConfig(BaseModel):
     workers: str = Field(
         "", pattern=r"^$|^(processes|dask|ray):[1-9]\d*$|^dask:t(cp|ls)://|^ray://"
     )
-    """Who reads it: empty for this process, processes:4, dask:4, dask:tcp://HOST:8786, ray:4 or
-    ray://HOST:10001; the stage is the same with any."""
+    """Who reads it, and who draws the cohort: empty for this process, processes:4, dask:4,
+    dask:tcp://HOST:8786, ray:4 or ray://HOST:10001; the stages are the same with any."""
     deidentify: DeidentifyConfig = DeidentifyConfig()
     """Rewriting DICOM without identifiers."""
     pacs: PacsConfig = PacsConfig()
@@ -56,9 +57,13 @@ class RunConfig(BaseModel):
     """What leaves, and under which licence."""
 
     def resolved(self) -> dict[str, Any]:
-        """Plain JSON of every value, defaults too; of a policy that is a file, not its path."""
-        is_file = Path(self.policy).suffix == ".toml"
-        return self.model_dump(mode="json") | ({"policy": "a file"} if is_file else {})
+        """Plain JSON of every value, defaults too; never the path of a policy or a table."""
+        fields = self.model_dump(mode="json")
+        if Path(self.policy).suffix == ".toml":
+            fields["policy"] = "a file"
+        if isinstance(self.sample.like, str) and self.sample.like:
+            fields["sample"]["like"] = "a table"
+        return fields
 
 
 def read_config(
@@ -73,6 +78,7 @@ def read_config(
         fields["policy"] = policy
     if formats is not None:
         fields["release"] = {**fields.get("release", {}), "formats": list(formats)}
+    _point_at_table(fields.get("sample"), path)
     if fields.get("attributes"):
         ingest = fields.setdefault("ingest", {})
         if isinstance(ingest, dict):
@@ -83,8 +89,24 @@ def read_config(
 def read_plan(path: Path | None, base: Plan, **changes: Any) -> Plan:
     """A plan from a TOML file or a base, with what the command line changes."""
     fields = base.model_dump() if path is None else _read_toml(path)
+    _point_at_table(fields, path)
     given = {key: value for key, value in changes.items() if value is not None}
     return parse_config(Plan, {**fields, **given})
+
+
+def parse_indices(texts: Sequence[str]) -> tuple[int, ...]:
+    """Indices written as 417 or 400..420, both ends included; raises UsageProblem."""
+    found = [re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", text) for text in texts]
+    spans = [(int(m[1]), int(m[2] or m[1])) for m in found if m]
+    if len(spans) < len(texts) or any(low > high for low, high in spans):
+        raise UsageProblem("--index must be a whole number such as 417, or a range: 400..420")
+    return tuple(sorted({index for low, high in spans for index in range(low, high + 1)}))
+
+
+def _point_at_table(plan: Any, path: Path | None) -> None:
+    """The table that a plan names lies beside the file that names it."""
+    if path is not None and isinstance(plan, dict) and isinstance(table := plan.get("like"), str):
+        plan["like"] = str(path.absolute().parent / table) if table else ""
 
 
 def parse_config(kind: type[Parsed], fields: dict[str, Any]) -> Parsed:

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +86,13 @@ def evaluation_facts(artifact: Artifact) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a flow did: its stages in order, and what it wrote beside them."""
+    """What a flow did: its stages in order, the seconds of each, and what it wrote beside them."""
 
     stages: Sequence[Artifact] = ()
     report: Path | None = None
     tracking_uri: str = ""
     retrieved: Mapping[str, Any] | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def path(self, stage: str) -> Path | None:
         """The folder of a stage, where this flow has it."""

@@ -1,6 +1,7 @@
 """Flows around the generator's scans: draw a cohort; measure what the judge accepted."""
 
 from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -10,6 +11,7 @@ from prefect.artifacts import create_image_artifact
 from flows.facts import Outcome, cohort_facts, evaluation_facts
 from flows.job import Job
 from flows.session import TASK, Session, Stage, open_session
+from flows.workers import open_workers
 from medsynth.core.manifest import Manifest, load_arrays
 from medsynth.core.stage import Artifact, open_stage
 from medsynth.evaluate.evaluate import evaluate
@@ -22,17 +24,32 @@ _NUM_PICTURED, _COLUMNS = 32, 8
 
 
 @task(name="sample", **TASK)
-def sample_cohort(session: Session, checkpoint: Artifact, plan: Plan) -> Artifact:
-    """Stage cohort/: synthetic scans that nobody has screened yet."""
+def sample_cohort(
+    session: Session, checkpoint: Artifact, plan: Plan, indices: Sequence[int] = ()
+) -> Artifact:
+    """Stage cohort/, or excerpt/ of some indices: synthetic scans that nobody has screened yet."""
     k_min = read_policy(session.config.policy).k_min
-    with session.stage("cohort") as stage:
-        artifact = sample(checkpoint, session.out, plan, k_min=k_min, progress=stage.progress)
+    with session.stage("cohort") as stage, open_workers(session.config.workers) as workers:
+        artifact = sample(
+            checkpoint,
+            session.out,
+            plan,
+            indices=indices,
+            k_min=k_min,
+            workers=workers,
+            progress=stage.progress,
+        )
         return stage.finish(artifact, cohort_facts(artifact))
 
 
 @task(name="evaluate", **TASK)
-def evaluate_cohort(session: Session, accepted: Artifact, prepared: Artifact) -> Artifact:
-    """Stage evaluation/: quality of the accepted scans, each number beside its floor."""
+def evaluate_cohort(
+    session: Session, accepted: Artifact, prepared: Artifact, cohort: Artifact | None = None
+) -> Artifact:
+    """Stage evaluation/: quality of the accepted scans, each number beside its floor.
+
+    `cohort` is what they were accepted from, and says what was asked for.
+    """
     config = session.config
     with session.stage("evaluation") as stage:
         artifact = evaluate(
@@ -40,6 +57,7 @@ def evaluate_cohort(session: Session, accepted: Artifact, prepared: Artifact) ->
             prepared,
             session.out,
             config.evaluate,
+            cohort=cohort,
             seed=config.seed,
             progress=stage.progress,
         )
@@ -64,16 +82,20 @@ def picture_grid(accepted: Artifact) -> Image.Image | None:
 
 
 @flow(name="medsynth-sample", persist_result=False)
-def sample_flow(job: Job, checkpoint: Path, plan: Plan) -> Outcome:
-    """Draw a cohort from a checkpoint folder."""
+def sample_flow(job: Job, checkpoint: Path, plan: Plan, indices: tuple[int, ...] = ()) -> Outcome:
+    """Draw a cohort from a checkpoint folder, or the scans at some of its indices."""
     with open_session(job, needs_keys=False) as session:
-        sample_cohort(session, open_stage(checkpoint), plan)
+        sample_cohort(session, open_stage(checkpoint), plan, indices)
         return session.outcome()
 
 
 @flow(name="medsynth-evaluate", persist_result=False)
-def evaluate_flow(job: Job, accepted: Path, prepared: Path) -> Outcome:
-    """Measure an accepted cohort beside real scans."""
+def evaluate_flow(job: Job, accepted: Path, prepared: Path, cohort: Path | None = None) -> Outcome:
+    """Measure an accepted cohort beside real scans, and beside what was asked for."""
     with open_session(job, needs_keys=False) as session:
-        evaluate_cohort(session, open_stage(accepted), open_stage(prepared))
+        kept = open_stage(accepted)
+        drawn = open_stage(cohort) if cohort else None
+        if drawn is not None and kept.receipt["parents"].get("cohort") != drawn.digest:
+            drawn = None
+        evaluate_cohort(session, kept, open_stage(prepared), drawn)
         return session.outcome()

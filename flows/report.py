@@ -12,6 +12,7 @@ from flows.tracking import flatten
 from medsynth.core.certificate import Certificate
 from medsynth.core.manifest import Manifest, load_arrays
 from medsynth.core.schema import AttributeSchema
+from medsynth.evaluate.achieved import read_achieved
 from medsynth.evaluate.metrics import read_metrics
 from medsynth.release.report import Counts, Report, Sample, write_report
 from privacy.audit import CERTIFICATE_FILE
@@ -44,6 +45,7 @@ def _report(session: Session, outcome: Outcome, problems: list[str]) -> Report:
         counts=_counts(outcome),
         audit=outcome.audit,
         metrics=read_metrics(evaluation) if evaluation else {},
+        achieved=read_achieved(evaluation) if evaluation else (),
         asked=[scan.attributes for scan in accepted] if accepted else (),
         read=[scan.measured for scan in measured] if measured else (),
         samples=_samples(outcome.path("accepted"), accepted),

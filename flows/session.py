@@ -1,6 +1,7 @@
 """One flow run at work: config, keys and home, and one way to show and record every stage."""
 
 import os
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,6 +69,7 @@ class Session:
     run: Run
     stages: list[Artifact] = field(default_factory=list)
     retrieved: Mapping[str, Any] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def out(self) -> Path:
@@ -76,7 +78,8 @@ class Session:
 
     def outcome(self, report: Path | None = None) -> Outcome:
         """What this flow did so far."""
-        return Outcome(tuple(self.stages), report, self.home.tracking_uri, self.retrieved)
+        stages, place = tuple(self.stages), self.home.tracking_uri
+        return Outcome(stages, report, place, self.retrieved, dict(self.seconds))
 
     @cached_property
     def keys(self) -> Keys:
@@ -86,7 +89,7 @@ class Session:
     @contextmanager
     def stage(self, name: str, *, shown: bool = True) -> Iterator[Stage]:
         """A stage with its progress and its nested MLflow run; faults lose their own words."""
-        run = self.run.child(name)
+        run, start = self.run.child(name), time.monotonic()
         try:
             with self._guarded(name):
                 if shown:
@@ -97,6 +100,7 @@ class Session:
         except BaseException:
             run.end(failed=True)
             raise
+        self.seconds[name] = time.monotonic() - start
         run.end(failed=False)
 
     @contextmanager

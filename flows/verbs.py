@@ -123,15 +123,16 @@ class Verbs:
         policy: str | None,
         config: Path | None,
     ) -> Answer:
-        """Stage cohort/."""
+        """Stage cohort/, or excerpt/ where indices are given."""
         job = self._job(out, config, needs_keys=False, policy=policy)
-        from flows.config import read_config, read_plan
+        from flows.cohort_answer import cohort_answer
+        from flows.config import parse_indices, read_config, read_plan
         from flows.generate import sample_flow
-        from flows.summary import stage_answer
 
         base = read_config(job.config).sample
         plan = read_plan(wanted["plan"], base, count=wanted["count"], where=wanted["where"])
-        return stage_answer(sample_flow(job, _folder(checkpoint), plan))
+        indices = parse_indices(wanted["index"])
+        return cohort_answer(sample_flow(job, _folder(checkpoint), plan, indices))
 
     def audit(
         self,
@@ -160,7 +161,9 @@ class Verbs:
         from flows.summary import stage_answer
 
         real = prepared or _beside(accepted, out, "prepared")
-        return stage_answer(evaluate_flow(job, _folder(accepted), _folder(real)))
+        cohort = _beside(accepted, out, "cohort")
+        drawn = cohort if cohort.is_dir() else None
+        return stage_answer(evaluate_flow(job, _folder(accepted), _folder(real), drawn))
 
     def release(
         self,

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from flows.twin import twin_trainer
 from flows.white_box import WhiteBox, draw_for
@@ -10,6 +11,7 @@ from medsynth.core.protocols import Redraw
 from medsynth.core.schema import AttributeSchema
 from medsynth.core.stage import Artifact
 from medsynth.models.cells import Cell
+from medsynth.sample.asked import PLAN_FILE
 from medsynth.sample.cohort import redraw_for
 from medsynth.sample.plan import Plan
 from medsynth.train.dp_statement import read_statement
@@ -52,16 +54,24 @@ def is_drawn_by(cohort: Artifact, checkpoint: Artifact) -> bool:
 
 
 def span_of(cohort: Artifact, checkpoint: Artifact) -> Span:
-    """Which of a checkpoint's scans a cohort holds, for the ledger; unknown of another maker's."""
+    """Which of a checkpoint's scans a cohort holds, for the ledger; unknown of another maker's.
+
+    Its seed stands for all that decides what an index means, not for the plan's own seed alone.
+    """
     if not is_drawn_by(cohort, checkpoint):
         return UNKNOWN
-    plan = read_plan_of(cohort)
-    return Span(plan.seed, 0, plan.count)
+    indices = [request["index"] for request in _read_plan_file(cohort)["requests"]]
+    return Span(read_plan_of(cohort).series, min(indices), max(indices) + 1)
 
 
 def read_plan_of(cohort: Artifact) -> Plan:
     """The plan of a cohort of ours."""
-    return Plan.model_validate(json.loads((cohort.path / "plan.json").read_text())["plan"])
+    return Plan.model_validate(_read_plan_file(cohort)["plan"])
+
+
+def _read_plan_file(cohort: Artifact) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((cohort.path / PLAN_FILE).read_text())
+    return told
 
 
 def _redraw(checkpoint: Artifact, cohort: Artifact, k_min: int) -> Redraw | None:

@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict
 
 from medsynth.core.manifest import Manifest
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
+from medsynth.evaluate.achieved import achieve, write_achieved
 from medsynth.evaluate.agreement import Reading, agreement_metrics
 from medsynth.evaluate.comparison import ComparisonConfig, Fold, compare_folds
 from medsynth.evaluate.metrics import Metric, write_metrics
 from medsynth.evaluate.readers import ReaderConfig, Readers, train_readers
 from medsynth.evaluate.targets import Target
+from medsynth.sample.asked import read_asked
 
 Outputs = dict[str, Float[np.ndarray, "n width"]]
 
@@ -44,24 +46,30 @@ def evaluate(
     out: Path,
     config: EvaluateConfig = DEFAULTS,
     *,
+    cohort: Artifact | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Artifact:
-    """The stage OUT/evaluation: the accepted scans with what was read off them, metrics.json."""
+    """The stage OUT/evaluation: the accepted scans with what was read off them, metrics.json.
+
+    Where the `cohort` is given that they were accepted from, asked.json says what was asked for
+    beside what was drawn, accepted and read back.
+    """
+    parents = {"accepted": accepted.digest, "prepared": prepared.digest}
     request = Request(
         stage="evaluation",
-        parents={"accepted": accepted.digest, "prepared": prepared.digest},
+        parents=parents if cohort is None else parents | {"cohort": cohort.digest},
         config=config.model_dump(mode="json"),
         code=code_digest("medsynth.evaluate"),
         seed=seed,
     )
 
     def build(folder: Path) -> None:
-        real, cohort = Manifest.read(prepared.path), Manifest.read(accepted.path)
+        real, kept = Manifest.read(prepared.path), Manifest.read(accepted.path)
         train, control = (
             Fold.load(prepared.path, real.fold(n).scans) for n in ("train", "control")
         )
-        synthetic = Fold.load(accepted.path, cohort.scans)
+        synthetic = Fold.load(accepted.path, kept.scans)
         _check_shapes(synthetic, train, control)
         total = config.reader.num_steps + 1
         readers = train_readers(
@@ -76,7 +84,11 @@ def evaluate(
         outputs = readers.read(synthetic.images)
         metrics = _attribute_metrics(readers, synthetic, outputs, control, rng, config.num_draws)
         metrics |= compare_folds(readers, synthetic, train, control, rng, config.comparison)
-        _write(folder, cohort, readers, outputs, metrics)
+        measured = _measured(kept, readers, outputs)
+        measured.write(folder)
+        write_metrics(folder, metrics)
+        asked = () if cohort is None else read_asked(cohort.path)
+        write_achieved(folder, [achieve(row, measured) for row in asked])
         progress(total, total)
 
     return produce(out, request, build)
@@ -111,15 +123,8 @@ def _reading(target: Target, fold: Fold, outputs: Outputs) -> Reading:
     return Reading.of_known(truth, outputs[target.name], [scan.subject_id for scan in fold.scans])
 
 
-def _write(
-    folder: Path,
-    cohort: Manifest,
-    readers: Readers,
-    outputs: Outputs,
-    metrics: dict[str, Metric],
-) -> None:
+def _measured(kept: Manifest, readers: Readers, outputs: Outputs) -> Manifest:
+    """The accepted scans with what was read off them."""
     values = {target.name: target.decode(outputs[target.name]) for target in readers.targets}
-    measured = [{name: values[name][row] for name in values} for row in range(len(cohort))]
-    scans = [replace(scan, measured=m) for scan, m in zip(cohort, measured, strict=True)]
-    cohort.keep(scans).write(folder)
-    write_metrics(folder, metrics)
+    rows = [{name: values[name][row] for name in values} for row in range(len(kept))]
+    return kept.keep(replace(scan, measured=m) for scan, m in zip(kept, rows, strict=True))

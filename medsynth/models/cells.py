@@ -19,6 +19,7 @@ from medsynth.core.schema import Attribute, Attributes, AttributeSchema, Attribu
 NUM_BINS = (8, 4, 2)
 ENOUGH, COVERED = 11, 0.8
 NUM_PARTS = 12
+_WITHOUT_CELLS = ("text", "mask")
 
 Interval = tuple[float, float]
 Bin = Interval | str | None
@@ -67,6 +68,18 @@ class CellTable:
         """The table that `dataclasses.asdict` and JSON made."""
         return cls(tuple(tuple(map(_read_cell, b)) for b in fields["blocks"]), fields["steps"])
 
+    def bins_of(self, name: str) -> tuple[Bin, ...]:
+        """The different bins of an attribute; none of one that has no cells."""
+        found = (cell.bins[name] for block in self.blocks for cell in block if name in cell.bins)
+        return tuple(dict.fromkeys(found))
+
+
+def holds(where: Bin, value: AttributeValue) -> bool:
+    """Whether a value lies in a bin."""
+    if isinstance(where, tuple):
+        return isinstance(value, float | int) and where[0] <= value < where[1]
+    return where == value
+
 
 def _read_cell(fields: Mapping[str, Any]) -> Cell:
     bins = {n: tuple(b) if isinstance(b, list | tuple) else b for n, b in fields["bins"].items()}
@@ -78,11 +91,14 @@ def _read_cell(fields: Mapping[str, Any]) -> Cell:
 def count_cells(
     schema: AttributeSchema, rows: Sequence[Attributes], subjects: Sequence[str]
 ) -> CellTable:
-    """The cells of the training fold; a subject counts once in each cell it has a scan in."""
+    """The cells of the training fold; a subject counts once in each cell it has a scan in.
+
+    Free texts and masks have none: each is its subject's own.
+    """
     steps = {a.name: _precision(_numbers(a, rows)) for a in schema if a.is_numeric}
     blocks: list[tuple[Cell, ...]] = []
     names: list[str] = []
-    for attribute in schema:
+    for attribute in (a for a in schema if a.kind not in _WITHOUT_CELLS):
         cells = _joint(schema, [*names, attribute.name], rows, subjects, steps)
         if cells is None:
             names = []

@@ -11,11 +11,13 @@ from jaxtyping import Float
 from markupsafe import Markup
 
 from medsynth.core.schema import Attributes, AttributeSchema, AttributeValue
+from medsynth.evaluate.achieved import Achieved
 from medsynth.evaluate.metrics import Metric
 from medsynth.release.charts import distribution_chart, scatter_chart
 from medsynth.release.pictures import png_bytes, scan_picture
 from medsynth.release.templates import render
 from medsynth.release.wording import (
+    achieved_row,
     attribute_words,
     gate_row,
     metric_row,
@@ -67,6 +69,7 @@ class Report:
     counts: Counts = Counts()
     audit: Mapping[str, Any] | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    achieved: Sequence[Achieved] = ()
     asked: Sequence[Attributes] = ()
     read: Sequence[Attributes] = ()
     samples: Sequence[Sample] = ()
@@ -97,6 +100,7 @@ def _page(report: Report) -> dict[str, Any]:
         "gates": [gate_row(gate) for gate in gates],
         "missing": [*report.problems, *missing_words(gates)],
         "metrics": [metric_row(name, metric) for name, metric in report.metrics.items()],
+        "achieved": [achieved_row(row) for row in report.achieved],
         "attributes": _attribute_charts(report),
         "samples": [_sample_figure(sample, report.schema) for sample in report.samples],
         "is_wide": any(sample.voxels.shape[2] > 1 for sample in report.samples),

@@ -6,8 +6,10 @@ from typing import Any
 from markupsafe import Markup
 
 from medsynth.core.schema import AttributeValue
+from medsynth.evaluate.achieved import Achieved
 from medsynth.evaluate.metrics import Metric
 from medsynth.release.charts import interval_chart
+from medsynth.sample.asked import PLAN
 
 UNKNOWN = "\N{EN DASH}"
 
@@ -82,6 +84,21 @@ def metric_row(name: str, metric: Metric) -> dict[str, Any]:
         "interval": _interval(metric.low, metric.high),
         "n": number(metric.n),
         "chart": Markup(interval_chart(metric)),
+    }
+
+
+def achieved_row(row: Achieved) -> dict[str, str]:
+    """What was asked beside what was achieved, as the cells of a table."""
+    kept = UNKNOWN if not row.num_asked else f"{number(row.kept)} of {number(row.num_asked)}"
+    return {
+        "of": "" if row.of == PLAN else row.of,
+        "where": row.where.replace("==", "=") or "every scan",
+        "asked": f"{row.asked:,.1f}".removesuffix(".0"),
+        "drawn": number(row.drawn),
+        "accepted": number(row.accepted),
+        "read": number(row.read),
+        "bounds": UNKNOWN if row.low is None else f"{row.low:,.0f} to {row.high:,.0f}",
+        "kept": kept,
     }
 
 

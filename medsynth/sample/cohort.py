@@ -1,93 +1,113 @@
 """Stage "cohort": the scans of a plan, each reproducible from its index alone.
 
 cohort/: volumes/, manifest.parquet (one subject per scan, attr.NAME is the value asked for),
-plan.json (the plan, and by scan the index and the request).
+plan.json (the plan, how it was drawn, what was asked beside what was drawn, and by scan the index
+and the request). Chosen indices make a stage "excerpt" of the same form.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from medsynth.checkpoint import Generator, load_generator
-from medsynth.core.geometry import Volume
-from medsynth.core.manifest import Manifest, Scan, store_scan
+from medsynth.core.errors import UsageProblem
+from medsynth.core.manifest import Manifest, Scan
 from medsynth.core.protocols import Redraw
 from medsynth.core.schema import Attributes
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
-from medsynth.models.guidance import Guidance
-from medsynth.models.synthesizer import SamplerConfig
-from medsynth.sample.plan import Plan, resolve
+from medsynth.ingest.workers import Here, Workers
+from medsynth.sample.asked import PLAN_FILE, asked_rows
+from medsynth.sample.drawing import Drawing, draw, draw_all, generator_of, how_drawn, sampler_of
+from medsynth.sample.like import read_likeness
+from medsynth.sample.plan import Plan
+from medsynth.sample.requests import Requests, resolve
+
+HERE = Here()
 
 
 def sample(
-    checkpoint: Artifact, out: Path, plan: Plan, *, k_min: int = 11, progress: Progress = silent
+    checkpoint: Artifact,
+    out: Path,
+    plan: Plan,
+    *,
+    indices: Sequence[int] = (),
+    k_min: int = 11,
+    workers: Workers = HERE,
+    progress: Progress = silent,
 ) -> Artifact:
-    """Draw a plan's cohort.
+    """Draw a plan's cohort, or the scans at some of its indices.
 
+    The stage is the same byte for byte with any workers.
     Raises UsageProblem where the plan asks for cells that fewer than k_min subjects share.
     """
-    config = plan.model_dump(mode="json") | {"k_min": k_min}
-    parents = {"checkpoint": checkpoint.digest}
-    request = Request("cohort", parents, config, code_digest("medsynth.sample"), plan.seed)
-    generator = load_generator(checkpoint.path)
-    wanted = resolve(plan, generator.schema, generator.cells, k_min)
-    requests = [wanted[index] for index in range(plan.count)]
-    return produce(out, request, lambda folder: _build(folder, generator, plan, requests, progress))
-
-
-def _build(
-    folder: Path,
-    generator: Generator,
-    plan: Plan,
-    requests: Sequence[Attributes],
-    progress: Progress,
-) -> None:
-    scans: list[Scan] = []
-    for start in range(0, plan.count, generator.batch):
-        indices = range(start, min(start + generator.batch, plan.count))
-        volumes = _draw(generator, plan, [requests[index] for index in indices], indices)
-        for index, voxels in zip(indices, volumes, strict=True):
-            scans.append(_store(folder, generator, index, voxels, requests[index]))
-        progress(len(scans), plan.count)
-    Manifest(tuple(scans), generator.schema).write(folder)
-    fields = {
-        "plan": plan.model_dump(mode="json"),
-        "threads": torch.get_num_threads(),
-        "requests": [
-            {"scan_id": scan.scan_id, "index": index, "attributes": dict(requests[index])}
-            for index, scan in enumerate(scans)
-        ],
-    }
-    (folder / "plan.json").write_text(json.dumps(fields, indent=1) + "\n")
-
-
-def _draw(
-    generator: Generator, plan: Plan, requests: Sequence[Attributes], indices: Sequence[int]
-) -> Float[np.ndarray, "n i j k"]:
-    how = SamplerConfig(plan.num_steps, guidance=Guidance(plan.guidance))
-    return generator.draw(requests, indices, seed=plan.seed, how=how)
-
-
-def _store(
-    folder: Path,
-    generator: Generator,
-    index: int,
-    voxels: Float[np.ndarray, "i j k"],
-    request: Attributes,
-) -> Scan:
-    name = f"syn-{index:06d}"
-    return store_scan(
-        folder,
-        Volume(voxels[None], generator.geometry),
-        scan_id=name,
-        subject_id=name,
-        modality=generator.modality,
-        attributes=request,
+    chosen = _chosen(indices, plan)
+    generator = generator_of(checkpoint.path, checkpoint.digest)
+    plan, share = _settled(plan, generator, k_min)
+    requests = resolve(plan, generator.schema, generator.cells, k_min)
+    sampler_of(generator, plan)  # what cannot be drawn is refused before anything is
+    drawn_with = how_drawn(generator, plan)
+    config = {"k_min": k_min, "indices": [*indices] and [*chosen], "drawn_with": drawn_with}
+    request = Request(
+        "excerpt" if indices else "cohort",
+        {"checkpoint": checkpoint.digest},
+        plan.model_dump(mode="json") | config,
+        code_digest("medsynth.sample"),
+        plan.seed,
     )
+
+    def build(folder: Path) -> None:
+        drawing = Drawing(checkpoint.path, checkpoint.digest, plan, requests, folder)
+        scans = draw_all(drawing, chosen, generator.batch, workers, progress)
+        Manifest(scans, generator.schema).write(folder)
+        asked = () if indices else _asked(requests, generator, scans)
+        about = {"drawn_with": drawn_with, "share_of_table": share, "asked": asked}
+        _write_plan(folder, plan, about, chosen, scans)
+
+    try:
+        return produce(out, request, build)
+    finally:
+        generator_of.cache_clear()
+
+
+def _chosen(indices: Sequence[int], plan: Plan) -> Sequence[int]:
+    """The indices to draw, each once and in order; all of the plan's where none are given."""
+    if indices and not 0 <= min(indices) <= max(indices) < plan.count:
+        raise UsageProblem(f"an index must lie in 0..{plan.count - 1}, the scans of this plan")
+    return sorted(set(indices)) or range(plan.count)
+
+
+def _settled(plan: Plan, generator: Generator, k_min: int) -> tuple[Plan, float | None]:
+    """The plan with its table's cells in place of the table, and which share they stand for."""
+    if not isinstance(plan.like, str) or not plan.like:
+        return plan, None
+    found = read_likeness(Path(plan.like), generator.schema, generator.cells, k_min)
+    return plan.model_copy(update={"like": found.blocks}), found.share
+
+
+def _asked(
+    requests: Requests, generator: Generator, scans: Sequence[Scan]
+) -> tuple[dict[str, Any], ...]:
+    rows = asked_rows(requests, generator.cells, [scan.attributes for scan in scans])
+    return tuple(row.to_json() for row in rows)
+
+
+def _write_plan(
+    folder: Path,
+    plan: Plan,
+    about: Mapping[str, Any],
+    indices: Sequence[int],
+    scans: Sequence[Scan],
+) -> None:
+    requests = [
+        {"scan_id": scan.scan_id, "index": index, "attributes": dict(scan.attributes)}
+        for index, scan in zip(indices, scans, strict=True)
+    ]
+    fields = {"plan": plan.model_dump(mode="json"), **about, "requests": requests}
+    (folder / PLAN_FILE).write_text(json.dumps(fields, indent=1) + "\n")
 
 
 def redraw_for(checkpoint_folder: Path, plan: Plan, k_min: int = 11) -> Redraw:
@@ -102,6 +122,6 @@ def redraw_for(checkpoint_folder: Path, plan: Plan, k_min: int = 11) -> Redraw:
         if attempt < 1 or len(requests) > plan.count:
             raise ValueError(f"need attempt >= 1 and at most {plan.count} requests")
         start = plan.count * attempt
-        return _draw(generator, plan, requests, range(start, start + len(requests)))
+        return draw(generator, plan, requests, range(start, start + len(requests)))
 
     return redraw

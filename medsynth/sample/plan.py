@@ -1,152 +1,109 @@
 """The cohort asked for: how many, from which cells of attributes, and how they are drawn."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from medsynth.core.errors import UsageProblem
-from medsynth.core.schema import Attribute, Attributes, AttributeSchema
-from medsynth.models.cells import Bin, Cell, CellTable, draw_value
+from medsynth.core.digest import json_digest
+from medsynth.models.sampler import Method
 
-_REQUEST_STREAM = 2
-"""Philox stream of requests; the starting noise has another."""
+Weights = Mapping[str, float]
+"""A weight for each term of an attribute; weights are relative."""
+
+
+class PlannedCell(BaseModel):
+    """Some of the scans asked for: what they share, and how many they are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    where: str = ""
+    """What these scans share, such as "sex=F age=60..80"."""
+    count: int | None = Field(default=None, ge=1)
+    """How many; scaled where the plan's own count differs from the sum."""
+    share: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Which part of the plan's count, relative to the other cells' shares."""
+
+    @model_validator(mode="after")
+    def _has_one_size(self) -> "PlannedCell":
+        if (self.count is None) == (self.share is None):
+            raise ValueError("a cell must have either a count or a share")
+        return self
+
+    @property
+    def weight(self) -> float:
+        """The count or the share."""
+        return float(self.share or self.count or 0)
+
+
+CellBlock = tuple[PlannedCell, ...]
 
 
 class Plan(BaseModel):
-    """A cohort in a few words."""
+    """A cohort in a few words; of `cells`, `marginals` and `like` at most one is given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     count: int = Field(256, ge=1)
-    """Scans to draw."""
+    """Scans to draw; where cells have counts, their sum if it is not given."""
     seed: int = Field(0, ge=0)
     """Decides, with a scan's index, its request and its noise."""
     guidance: float = Field(1.0, ge=0)
     """Weight of classifier-free guidance; 1 is off."""
+    guidance_by: Weights = Field(default_factory=dict)
+    """Other weights, by attribute; each further weight costs a network pass."""
+    guidance_interval: tuple[float, float] = (0.1, 0.9)
+    """Times between which there is guidance, from 0 (image) to 1 (noise)."""
+    guidance_rescale: float = Field(0.0, ge=0, le=1)
+    """How far guided outputs get back the spread of those without guidance."""
+    negative: Mapping[str, float | str] = Field(default_factory=dict)
+    """What guidance moves away from, in place of nothing asked."""
+    method: Method = "ab2"
+    """Rule of the sampler."""
     num_steps: int = Field(10, ge=1, le=1000)
-    """Steps of the sampler; one network pass each, and one more."""
+    """Steps of the sampler; one network pass each, and one more (heun: two each)."""
+    threads: int = Field(1, ge=1)
+    """CPU threads of the network; part of what a seed reproduces, as the last bits follow it."""
     where: str = ""
-    """Restriction, such as "sex=F age=60..80 lesion=missing"; empty asks for the trained mix."""
+    """Restriction of every scan, such as "sex=F age=60..80 lesion=missing"; what it leaves open
+    follows the trained mix."""
+    cells: CellBlock = ()
+    """A joint distribution: cells with their counts or shares."""
+    marginals: Mapping[str, str | Weights] = Field(default_factory=dict)
+    """A distribution for each attribute named: a term, or terms with weights; numbers are spread
+    evenly over a range. How attributes hang together stays as trained."""
+    like: str | tuple[CellBlock, ...] = ""
+    """A table (CSV or TSV) whose joint distribution is copied; once read, its cells."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _counts_its_cells(cls, fields: Any) -> Any:
+        cells = fields.get("cells") if isinstance(fields, dict) else None
+        if not cells or "count" in fields:
+            return fields
+        read = [PlannedCell.model_validate(cell) for cell in cells]
+        if all(cell.count is not None for cell in read):
+            return {**fields, "count": sum(cell.count or 0 for cell in read)}
+        return fields
 
-@dataclass(frozen=True)
-class Restriction:
-    """Terms of a `where`: an interval, a word, or None for missing, by attribute name."""
+    @model_validator(mode="after")
+    def _has_one_distribution(self) -> "Plan":
+        if sum(map(bool, (self.cells, self.marginals, self.like))) > 1:
+            raise ValueError("give one of cells, marginals and like, not several")
+        if len({cell.share is None for cell in self.cells}) > 1:
+            raise ValueError("cells must all have a count, or all have a share")
+        if isinstance(self.like, tuple) and not all(self.like):
+            raise ValueError("a block of cells must not be empty")
+        return self
 
-    terms: Mapping[str, Bin]
+    @property
+    def series(self) -> int:
+        """A number that plans share where one index means one scan, but for its last bits.
 
-    def share(self, cell: Cell, attribute: Attribute) -> tuple[float, Bin]:
-        """Which part of a cell's bin is left, and that part."""
-        where = cell.bins[attribute.name]
-        if attribute.name not in self.terms:
-            return 1.0, where
-        term = self.terms[attribute.name]
-        if isinstance(term, tuple) and isinstance(where, tuple):
-            low, high = max(term[0], where[0]), min(term[1], where[1])
-            return max(0.0, (high - low) / (where[1] - where[0])), (low, high)
-        if isinstance(term, str) and isinstance(where, str):
-            words = where.split("|") if attribute.kind == "labels" else [where]
-            return float(term == where or term in words), where
-        return float(term is None and where is None), where
-
-
-def parse_where(where: str, schema: AttributeSchema, cells: CellTable) -> Restriction:
-    """The terms of a restriction; raises UsageProblem, naming the attribute, for what is unseen."""
-    terms: dict[str, Bin] = {}
-    for term in where.split():
-        name, separator, value = term.partition("=")
-        if not separator or name not in schema.names or name in terms:
-            known = ", ".join(schema.names) or "none"
-            raise UsageProblem(f"--where needs terms NAME=VALUE, each attribute of {known} once")
-        terms[name] = None if value == "missing" else _parse_term(schema[name], value, cells)
-    return Restriction(terms)
-
-
-def _parse_term(attribute: Attribute, value: str, cells: CellTable) -> Bin:
-    name, bins = (
-        attribute.name,
-        [b for block in cells.blocks for c in block for b in _of(c, attribute)],
-    )
-    if not attribute.is_numeric:
-        words = {word for b in bins if isinstance(b, str) for word in [b, *b.split("|")]}
-        if value not in words:
-            raise UsageProblem(
-                f"{name} must be one of the trained values {', '.join(sorted(words))}"
-            )
-        return value
-    low_text, dots, high_text = value.partition("..")
-    try:
-        low, high = float(low_text), float(high_text if dots else low_text)
-    except ValueError:
-        raise UsageProblem(f"{name} must be a number or a range such as 60..80") from None
-    edges, step = [edge for b in bins if isinstance(b, tuple) for edge in b], cells.steps[name]
-    if not edges or low > high or low < min(edges) or high > max(edges):
-        trained = f"{min(edges):g}..{max(edges) - step:g}" if edges else "of no values"
-        raise UsageProblem(f"{name} must lie in the trained range {trained}")
-    return low, high + step
-
-
-def _of(cell: Cell, attribute: Attribute) -> list[Bin]:
-    return [cell.bins[attribute.name]] if attribute.name in cell.bins else []
-
-
-@dataclass(frozen=True, eq=False)
-class Requests:
-    """The cells that may be drawn from, and their weights; an index decides its request."""
-
-    schema: AttributeSchema
-    steps: Mapping[str, float]
-    blocks: tuple[tuple[tuple[dict[str, Bin], float], ...], ...]
-    seed: int
-
-    def __getitem__(self, index: int) -> Attributes:
-        """The attributes asked for at an index."""
-        bits = np.random.Philox(key=[self.seed, index], counter=[0, 0, 0, _REQUEST_STREAM])
-        rng = np.random.Generator(bits)
-        bins: dict[str, Bin] = {}
-        for block in self.blocks:
-            weights = np.array([weight for _, weight in block])
-            bins |= block[rng.choice(len(block), p=weights / weights.sum())][0]
-        return {
-            a.name: draw_value(a, bins[a.name], self.steps.get(a.name, 1.0), rng)
-            for a in self.schema
-        }
-
-
-def resolve(plan: Plan, schema: AttributeSchema, cells: CellTable, k_min: int) -> Requests:
-    """The requests of a plan, from cells of at least k_min training subjects each.
-
-    Raises UsageProblem where what is asked for was never trained, or by fewer than k_min subjects.
-    """
-    restriction = parse_where(plan.where, schema, cells)
-    blocks = tuple(_allowed(block, schema, restriction, k_min) for block in cells.blocks)
-    return Requests(schema, cells.steps, blocks, plan.seed)
-
-
-def _allowed(
-    block: Sequence[Cell], schema: AttributeSchema, restriction: Restriction, k_min: int
-) -> tuple[tuple[dict[str, Bin], float], ...]:
-    """Cells of a block with enough subjects, cut to the restriction, weighted by its share.
-
-    What is left must hold k_min subjects for sure: that they spread evenly over a bin is good
-    enough for a weight, and not for a promise.
-    """
-    allowed: list[tuple[dict[str, Bin], float]] = []
-    fewest = 0
-    for cell in block:
-        shares = {name: restriction.share(cell, schema[name]) for name in cell.bins}
-        parts = {name: where for name, (_, where) in shares.items()}
-        weight = cell.count * float(np.prod([share for share, _ in shares.values()]))
-        if cell.count >= k_min and weight > 0:
-            allowed.append((parts, weight))
-            # Not the sum over cells: with several scans somebody may lie in more than one.
-            fewest = max(fewest, cell.at_least(parts))
-    if fewest < k_min:
-        names = [n for n in block[0].bins if n in restriction.terms] or list(block[0].bins)
-        raise UsageProblem(
-            f"fewer than {k_min} training subjects share for sure what is asked of "
-            f"{', '.join(names)}; ask for a wider range"
-        )
-    return tuple(allowed)
+        With `where` alone the count does not matter; cells, marginals and a table are dealt out
+        over all of the count.
+        """
+        is_dealt = bool(self.cells or self.marginals or self.like)
+        left_out = {"threads"} if is_dealt else {"threads", "count"}
+        fields = self.model_dump(mode="json", exclude=left_out)
+        return int(json_digest(fields)[:12], 16)

@@ -3,11 +3,13 @@ import json
 import pytest
 
 from medsynth.core.manifest import Manifest
-from medsynth.core.stage import open_stage
+from medsynth.core.stage import Request, open_stage, produce
+from medsynth.evaluate.achieved import read_achieved
 from medsynth.evaluate.comparison import ComparisonConfig
 from medsynth.evaluate.evaluate import EvaluateConfig, evaluate
 from medsynth.evaluate.metrics import read_metrics
 from medsynth.evaluate.readers import ReaderConfig
+from medsynth.sample.asked import AskedRow
 
 CONFIG = EvaluateConfig(
     reader=ReaderConfig(num_steps=140),
@@ -51,3 +53,21 @@ def test_the_stage_is_found_the_second_time(evaluation, accepted, prepared):
     again = evaluate(accepted, prepared, evaluation.path.parent, CONFIG)
     assert again.reused
     assert again == open_stage(evaluation.path)
+
+
+def test_what_was_asked_stands_beside_what_was_read(accepted, prepared, tmp_path):
+    """The cohort that says what was asked is one of its own, with two scans that never passed."""
+    women = [s for s in Manifest.read(accepted.path) if s.attributes["sex"] == "F"]
+    row = AskedRow("plan", "sex=F", {"sex": "F"}, len(women) + 2.0, len(women) + 2)
+    told = json.dumps({"asked": [row.to_json()]})
+    cohort = produce(
+        tmp_path,
+        Request("cohort", {}, {}, "test"),
+        lambda folder: (folder / "plan.json").write_text(told) and None,
+    )
+    stage = evaluate(accepted, prepared, tmp_path, CONFIG, cohort=cohort)
+    (found,) = read_achieved(stage.path)
+    assert stage.receipt["parents"]["cohort"] == cohort.digest
+    assert (found.asked, found.accepted, found.n) == (len(women) + 2, len(women), 100)
+    assert found.kept > 0.8 * found.num_asked
+    assert found.low < len(women) < found.high

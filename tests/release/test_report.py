@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from medsynth.core.schema import Attribute, AttributeSchema
+from medsynth.evaluate.achieved import Achieved
 from medsynth.evaluate.metrics import Metric
 from medsynth.release.report import Counts, Report, Sample, write_report
-from medsynth.release.wording import attribute_words, number
+from medsynth.release.wording import UNKNOWN, attribute_words, number
 
 SCHEMA = AttributeSchema(
     (
@@ -22,6 +23,12 @@ GATES = [
     {"gate": "partition", "kind": "p", "estimate": 0.345, "low": None, "high": None, "n": 84,
      "limit": 0.01, "side": "above", "result": "PASS", "reason": ""},
 ]  # fmt: skip
+
+
+ACHIEVED = [
+    Achieved("plan", "finding==cyst age=60..79", 100.0, 100, 98, 180, 91, 79.2, 103.4, 98, 77),
+    Achieved("age", "age=missing", 20.35, 22, 21),
+]
 
 
 class _Reader(HTMLParser):
@@ -57,6 +64,7 @@ def _report(rng, *, verdict="INCONCLUSIVE", title="Heads & more"):
             "num_rejected": 10, "gates": GATES if verdict != "PASS" else GATES[1:],
         },
         metrics={"age_r": Metric(0.913, 0.957, 0.871, 0.944, 250), "finding_auc": Metric(n=9)},
+        achieved=ACHIEVED,
         asked=asked,
         read=read,
         samples=[Sample(rng.random((8, 9, 1), np.float32), row) for row in asked[:3]],
@@ -132,3 +140,11 @@ def test_numbers_are_short(value, words):
 )
 def test_attributes_are_written_as_people_write_numbers(value: float | str, words: str) -> None:
     assert attribute_words("volume", value) == words
+
+
+def test_asked_stands_beside_achieved(rng, tmp_path):
+    write_report(tmp_path / "report.html", _report(rng))
+    html, _, _ = _read(tmp_path / "report.html")
+    text = " ".join(re.sub("<[^>]+>", " ", html).split())
+    assert "finding=cyst age=60..79 named by the plan 100 100 98 91 79 to 103 77 of 98" in text
+    assert f"age=missing 20.4 22 21 {UNKNOWN} {UNKNOWN} {UNKNOWN}" in text
