@@ -4,6 +4,7 @@ A scan depends on its request, its noise and the settings, never on how many are
 the network always sees batches of one fixed size, the last one filled up.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
@@ -173,9 +174,14 @@ class Synthesizer:
     def noise(
         self, seed: int, index: int, stream: int = _STARTING_NOISE, step: int = 0
     ) -> Float[np.ndarray, " c *latent"]:
-        """Latents from a counter generator keyed by seed and index; one stream per purpose."""
+        """Latents from a counter generator keyed by seed and index; one stream per purpose.
+
+        The normal transform is ours: numpy may change its own between versions.
+        """
         bits = np.random.Philox(key=[seed, index], counter=[0, 0, step, stream])
-        return np.random.Generator(bits).standard_normal(self.latent_shape, dtype=np.float32)
+        raw = bits.random_raw(math.prod(self.latent_shape))
+        uniform = torch.from_numpy(((raw >> 11) + 0.5) * 2.0**-53)
+        return torch.special.ndtri(uniform).float().view(self.latent_shape).numpy()
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
