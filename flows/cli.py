@@ -217,6 +217,24 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    prepared: Annotated[Path, typer.Argument(help="Stage folder of `prepare`.")],
+    out: Out,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Training time of each model.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Seeds of the trainings, joined by commas.")
+    ] = None,
+    config: Config = None,
+    json: AsJson = False,
+    verbose: Verbose = False,
+) -> Answer:
+    """Why diffusion: our model, a GAN and a VQ-VAE with a transformer, in the same time."""
+    return _verbs(verbose).compare(prepared, out.absolute(), minutes, seeds, config)
+
+
+@app.command()
 def release(
     accepted: Annotated[Path, typer.Argument(help="Stage folder of `audit`: accepted/.")],
     certificate: Annotated[Path, typer.Argument(help="The certificate, or evidence/ with it.")],

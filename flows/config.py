@@ -15,6 +15,7 @@ from medsynth.ingest.deidentification.options import DeidentifyConfig
 from medsynth.ingest.pacs.config import PacsConfig
 from medsynth.prepare.prepare import PrepareConfig
 from medsynth.release.release import ReleaseConfig
+from medsynth.rivals.config import RivalsConfig
 from medsynth.sample.plan import Plan
 from medsynth.train.config import TrainConfig
 
@@ -53,6 +54,8 @@ class RunConfig(BaseModel):
     """The cohort asked for."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """What is measured."""
+    rivals: RivalsConfig = RivalsConfig()
+    """How long each model of a comparison learns, and the rivals' shapes."""
     release: ReleaseConfig = ReleaseConfig()
     """What leaves, and under which licence."""
 

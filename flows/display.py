@@ -23,6 +23,7 @@ WORDS = {
     "cohort": "drawing synthetic scans",
     "evidence": "screening and attacking the cohort",
     "evaluation": "measuring quality",
+    "comparison": "training rivals and measuring all",
     "report": "writing the report",
     "release": "packing the release",
     "registry": "registering the generator",

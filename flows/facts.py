@@ -84,6 +84,25 @@ def evaluation_facts(artifact: Artifact) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
+def read_comparison(comparison: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Model to metric to {value, floor, low, high, n}: means over the seeds."""
+    parts: dict[str, dict[str, dict[str, dict[str, Any]]]]
+    parts = json.loads((comparison / "comparison.json").read_text())
+    return parts["mean"]
+
+
+def comparison_facts(artifact: Artifact) -> dict[str, Any]:
+    """Every number by model and name, as MLflow keeps it; the floors as a model called real."""
+    models = read_comparison(artifact.path)
+    facts = {
+        f"{model}.{name}": row["value"]
+        for model, rows in models.items()
+        for name, row in rows.items()
+    }
+    floors = {f"real.{name}": row["floor"] for name, row in models["diffusion"].items()}
+    return {name: value for name, value in (facts | floors).items() if value is not None}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a flow did: its stages in order, the seconds of each, and what it wrote beside them."""
@@ -142,3 +161,9 @@ class Outcome:
         """The metrics."""
         folder = self.path("evaluation")
         return read_metrics(folder) if folder else None
+
+    @property
+    def comparison(self) -> dict[str, dict[str, dict[str, Any]]] | None:
+        """The metrics of every model."""
+        folder = self.path("comparison")
+        return read_comparison(folder) if folder else None

@@ -8,11 +8,13 @@ from rich.table import Table
 
 from flows.account import account_line, account_tables, volumes_line
 from flows.answer import DONE, REFUSED, Answer
+from flows.comparison_table import comparison_table
 from flows.facts import Outcome, cohort_facts, prepared_facts, read_deidentified
 from flows.home import tracking_place
 from flows.pacs import retrieval_line
 from flows.verdict_table import gate_table, ledger_line, reason_group, verdict_color
 from medsynth.core.errors import MedsynthError
+from medsynth.evaluate.metrics import Metric
 from medsynth.ingest.page.page import FILE_NAME as PAGE
 
 _HEADLINES = ("coverage", "precision", "mmd_reader", "similarity_ratio")
@@ -76,6 +78,17 @@ def _kept_line(outcome: Outcome, audit: dict[str, Any]) -> str:
         f"screen   {kept:,} of {audit['num_synthetic']:,} scans accepted; "
         f"about {audit['num_rejected']:,} were rejected at first"
     )
+
+
+def compare_answer(outcome: Outcome) -> Answer:
+    """One table of all models."""
+    comparison = outcome.comparison or {}
+    models = {
+        model: {name: Metric(**row) for name, row in rows.items()}
+        for model, rows in comparison.items()
+    }
+    answer = stage_answer(outcome, comparison=comparison)
+    return replace(answer, table=comparison_table(models))
 
 
 def pipeline_answer(

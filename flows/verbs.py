@@ -165,6 +165,24 @@ class Verbs:
         drawn = cohort if cohort.is_dir() else None
         return stage_answer(evaluate_flow(job, _folder(accepted), _folder(real), drawn))
 
+    def compare(
+        self,
+        prepared: Path,
+        out: Path,
+        minutes: float | None,
+        seeds: str | None,
+        config: Path | None,
+    ) -> Answer:
+        """Stage comparison/."""
+        given: dict[str, Any] = {} if minutes is None else {"minutes": minutes}
+        if seeds is not None:
+            given["seeds"] = seeds.split(",")
+        job = self._job(out, config, needs_keys=False)
+        from flows.compare import compare_flow
+        from flows.summary import compare_answer
+
+        return compare_answer(compare_flow(job, _folder(prepared), given))
+
     def release(
         self,
         accepted: Path,

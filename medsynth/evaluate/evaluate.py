@@ -82,7 +82,7 @@ def evaluate(
         )
         rng = np.random.default_rng(seed)
         outputs = readers.read(synthetic.images)
-        metrics = _attribute_metrics(readers, synthetic, outputs, control, rng, config.num_draws)
+        metrics = attribute_metrics(readers, synthetic, outputs, control, rng, config.num_draws)
         metrics |= compare_folds(readers, synthetic, train, control, rng, config.comparison)
         measured = _measured(kept, readers, outputs)
         measured.write(folder)
@@ -100,7 +100,7 @@ def _check_shapes(*folds: Fold) -> None:
         raise ValueError(f"synthetic and prepared scans must have one shape, got {sorted(shapes)}")
 
 
-def _attribute_metrics(
+def attribute_metrics(
     readers: Readers,
     synthetic: Fold,
     outputs: Outputs,

@@ -15,6 +15,7 @@ ROOMS = (
     "train",
     "compress",
     "sample",
+    "rivals",
     "evaluate",
     "release",
 )

@@ -1,0 +1,76 @@
+"""Settings of a comparison."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class GanConfig(BaseModel):
+    """Generator and discriminator."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    widths: tuple[int, ...] = (192, 160, 96, 48)
+    """Channels of the generator from the coarsest level to half resolution, multiples of 16."""
+    noise_dim: int = Field(default=64, ge=1)
+    """Random numbers behind a scan."""
+    style_dim: int = Field(default=128, ge=1)
+    """Width of what scales and shifts every layer: noise and attributes together."""
+    discriminator_width: int = Field(default=48, ge=8)
+    """Channels of the discriminator's first layer, doubled by each further one."""
+    discriminator_layers: int = Field(default=3, ge=1)
+    """Layers after the first; all but the last halve the sides."""
+    batch: int = Field(default=16, ge=2)
+    """Scans per step."""
+    learning_rate: float = Field(default=5e-4, gt=0)
+    """Rate of both networks."""
+    penalty: float = Field(default=0.1, ge=0)
+    """Weight of the squared gradient at real scans (R1)."""
+    penalty_every: int = Field(default=8, ge=1)
+    """Steps between penalties, each weighted by as much."""
+
+
+class AutoregressiveConfig(BaseModel):
+    """VQ-VAE and transformer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: tuple[int, ...] = (48, 96)
+    """Channels per level of the VQ-VAE, from half resolution down; two give factor 4."""
+    num_codes: int = Field(default=256, ge=2)
+    """Entries of the codebook."""
+    code_dim: int = Field(default=16, ge=1)
+    """Width of an entry."""
+    code_batch: int = Field(default=8, ge=1)
+    """Scans per step of the VQ-VAE."""
+    code_learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak of its learning rate."""
+    width: int = Field(default=192, ge=8)
+    """Width of the transformer."""
+    depth: int = Field(default=6, ge=1)
+    """Its blocks."""
+    heads: int = Field(default=6, ge=1)
+    """Its attention heads."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout of its token embeddings."""
+    batch: int = Field(default=8, ge=1)
+    """Scans per step of the transformer."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak of its learning rate."""
+
+
+class RivalsConfig(BaseModel):
+    """How long every model may learn, and the shapes of the rivals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    minutes: float = Field(default=10.0, gt=0)
+    """Training time of each model."""
+    first_share: float = Field(default=0.5, gt=0, lt=1)
+    """Share of it for the first of two networks: autoencoder, VQ-VAE."""
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Seeds of the trainings; every number is the mean over them."""
+    token_dim: int = Field(default=64, ge=4)
+    """Width of the GAN's attribute tokens."""
+    gan: GanConfig = GanConfig()
+    """The GAN."""
+    autoregressive: AutoregressiveConfig = AutoregressiveConfig()
+    """VQ-VAE and transformer."""
