@@ -54,7 +54,7 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path, prepared, tiny):
     with pytest.raises(Stopped):
         train(source, tmp_path / "out", tiny, seed=5, on_step=stop)
     got = train(source, tmp_path / "out", tiny, seed=5, on_step=resumed.append)
-    assert resumed[:2] == [("latents", 4), ("latents", 6)]
+    assert resumed[:3] == [("latents", 0), ("latents", 4), ("latents", 6)]
     assert (got[0].reused, got[1].reused) == (True, False)
     assert [stage.digest for stage in got] == [stage.digest for stage in expected]
 
