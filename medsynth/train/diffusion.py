@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from medsynth.checkpoint import Generator, best_device, save_generator
@@ -26,6 +26,7 @@ from medsynth.train.dp_denoiser import private_steps
 from medsynth.train.dp_statement import state, write_statement
 from medsynth.train.fit import Task, fit
 from medsynth.train.fold import TrainingFold
+from medsynth.train.latent_rows import LatentRows
 from medsynth.train.latents import finish_training, read_autoencoder, read_latents, read_scale
 from medsynth.train.order import batch_rows, step_seed
 from medsynth.train.ranks import Share, current_share
@@ -68,13 +69,13 @@ def build_checkpoint(
         shape = config.denoiser(frame.spatial_dims, max(1, len(fold.schema)))
         encoder = ConditionEncoder(fold.schema, trained, shape.token_dim)
         network = ConditionedDenoiser(encoder, Denoiser(shape), objective).to(device)
-    x0 = scale.apply(torch.from_numpy(read_latents(latents).astype("float32"))).to(device)
+    x0 = LatentRows.of(read_latents(latents), scale, device)
     asked = encode_attributes(fold.schema, trained, fold.attributes).to(device)
     if config.dp is None:
         task = _plain_task(network, x0, asked, fold, config, seed)
     else:
         steps = private_steps(
-            x0,
+            x0.all(),
             asked,
             fold.subjects,
             config.dp,
@@ -111,34 +112,35 @@ def build_checkpoint(
 
 def _plain_task(
     network: ConditionedDenoiser,
-    x0: Float[Tensor, "n c *latent"],
+    x0: LatentRows,
     asked: AttributeBatch,
     fold: TrainingFold,
     config: TrainConfig,
     seed: int,
 ) -> Task:
     is_validation = torch.from_numpy(fold.is_validation)
+    learning, steering = (keep.nonzero().squeeze(1) for keep in (~is_validation, is_validation))
     return Task(
         network,
-        loss=_training_loss(x0[~is_validation], _kept(asked, ~is_validation), config, seed),
-        validate=_validation_loss(x0[is_validation], _kept(asked, is_validation), seed),
+        loss=_training_loss(x0, asked, learning, config, seed),
+        validate=_validation_loss(x0.take(steering), asked.take(steering), seed),
     )
 
 
-def _kept(batch: AttributeBatch, keep: Tensor) -> AttributeBatch:
-    return batch.take(keep.nonzero().squeeze(1))
-
-
 def _training_loss(
-    x0: Float[Tensor, "n c *latent"], asked: AttributeBatch, config: TrainConfig, seed: int
+    x0: LatentRows,
+    asked: AttributeBatch,
+    learning: Int[Tensor, " learning"],
+    config: TrainConfig,
+    seed: int,
 ) -> Callable[[nn.Module, int, Share], dict[str, Tensor]]:
     def loss(network: nn.Module, step: int, share: Share) -> dict[str, Tensor]:
-        rows = batch_rows(len(x0), config.denoiser_batch, seed, step).to(x0.device)
+        rows = learning[batch_rows(len(learning), config.denoiser_batch, seed, step)]
         batch = asked.take(rows).dropped(config.attribute_dropout)
-        noise = torch.randn((len(rows), *x0.shape[1:]))
+        noise = torch.randn((len(rows), *x0.mapped.shape[1:]))
         t, mine = config.denoiser_objective.draw_times(len(rows)), share.rows(len(rows))
-        clean, noise, t = x0[rows[mine]], noise[mine].to(x0.device), t[mine].to(x0.device)
-        errors: Tensor = network(clean, noise, t, batch.take(mine))
+        noise, t = noise[mine].to(x0.device), t[mine].to(x0.device)
+        errors: Tensor = network(x0.take(rows[mine]), noise, t, batch.take(mine))
         return {"loss": errors.mean()}
 
     return loss
