@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
@@ -133,7 +134,8 @@ def _synthesizer(folder: Path, fields: dict[str, Any]) -> Synthesizer:
     )
     for name in ("autoencoder", "encoder", "denoiser"):
         read_weights(folder / f"{name}.safetensors", getattr(synthesizer, name))
-    return replace(synthesizer, device=best_device())
+    device = best_device()
+    return replace(synthesizer, device=device, free_bytes=free_bytes(device))
 
 
 def _objective(fields: dict[str, Any]) -> Objective:
@@ -143,6 +145,13 @@ def _objective(fields: dict[str, Any]) -> Objective:
 def best_device() -> torch.device:
     """The first CUDA device, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
 
 
 def write_weights(path: Path, network: nn.Module) -> None:

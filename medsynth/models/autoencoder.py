@@ -1,16 +1,22 @@
-"""The autoencoder: images to latents of a quarter of each side, and back.
+"""The autoencoder: images to latents of a quarter or an eighth of each side, and back.
 
-Reference: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", 2022;
-the network is MONAI's AutoencoderKL without attention.
+Two kinds with one shape: "kl" draws latents from a normal distribution (Rombach et al.,
+"High-Resolution Image Synthesis with Latent Diffusion Models", 2022), "vq" rounds them to the
+nearest of a few hundred learned codes (van den Oord et al., "Neural Discrete Representation
+Learning", 2017). The network is MONAI's AutoencoderKL without attention, so that a latent depends
+on its neighborhood and on norms' statistics only, and volumes can be decoded in tiles (tiling.py).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
-import torch
 from jaxtyping import Float
 from monai.networks.nets.autoencoderkl import AutoencoderKL
 from torch import Tensor, nn
-from torch.nn import functional
+
+from medsynth.models.codebook import Codebook
+
+Kind = Literal["kl", "vq"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class AutoencoderConfig:
     """Shape of the network.
 
     `patch` voxels of each side become channels first, which spares all work at full resolution;
-    each level after the first then halves the sides.
+    each level after the first then halves the sides. `num_codes` is for kind "vq" alone.
     """
 
     spatial_dims: int
@@ -27,6 +33,23 @@ class AutoencoderConfig:
     latent_channels: int = 4
     num_res_blocks: int = 1
     norm_groups: int = 8
+    kind: Kind = "kl"
+    num_codes: int = 512
+
+    def __post_init__(self) -> None:
+        if self.spatial_dims not in (2, 3):
+            raise ValueError(f"an autoencoder has 2 or 3 spatial dims, got {self.spatial_dims}")
+        if self.factor not in (2, 4, 8, 16):
+            raise ValueError(
+                f"patch {self.patch} and {len(self.channels)} levels make a factor of "
+                f"{self.factor}; it must be 2, 4, 8 or 16"
+            )
+        if any(width % self.norm_groups for width in self.channels):
+            raise ValueError(
+                f"channels must be multiples of norm_groups {self.norm_groups}, got {self.channels}"
+            )
+        if self.kind == "vq" and self.num_codes < 2:
+            raise ValueError(f"a codebook needs at least 2 codes, got {self.num_codes}")
 
     @property
     def factor(self) -> int:
@@ -35,7 +58,7 @@ class AutoencoderConfig:
 
 
 class Autoencoder(nn.Module):
-    """Images (n, 1, ...) in [-1, 1] to a normal distribution over latents, and back."""
+    """Images (n, 1, ...) in [-1, 1] to latents, and back."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -52,22 +75,50 @@ class Autoencoder(nn.Module):
             with_encoder_nonlocal_attn=False,
             with_decoder_nonlocal_attn=False,
         )
+        self.codebook: Codebook | None = None
+        if config.kind == "vq":
+            # Codes have no spread, and weights without a gradient trouble distributed training.
+            del self.network.quant_conv_log_sigma
+            self.codebook = Codebook(config.spatial_dims, config.num_codes, config.latent_channels)
+
+    def latent_sides(self, sides: tuple[int, ...]) -> tuple[int, ...]:
+        """Sides of the latents of images with these sides."""
+        return tuple(side // self.config.factor for side in sides)
 
     def encode(self, images: Float[Tensor, "n 1 *space"]) -> Float[Tensor, "n c *latent"]:
-        """The mean latents."""
-        mean: Tensor = self.network.encode(to_patches(images, self.config.patch))[0]
-        return mean
+        """The latents that diffusion learns: means, or what comes before rounding to codes."""
+        features = self.network.encoder(to_patches(images, self.config.patch))
+        latents: Tensor = self.network.quant_conv_mu(features)
+        return latents
 
     def decode(self, latents: Float[Tensor, "n c *latent"]) -> Float[Tensor, "n 1 *space"]:
-        """Images of latents."""
+        """Images of latents; codes are the nearest ones."""
+        if self.codebook is not None:
+            latents = self.codebook.nearest(latents)
         return from_patches(self.network.decode(latents), self.config.patch)
 
     def forward(
         self, images: Float[Tensor, "n 1 *space"], noise: Float[Tensor, "n c *latent"]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstruction from the latent that standard normal noise draws, its mean and its sd."""
-        mean, sd = self.network.encode(to_patches(images, self.config.patch))
-        return self.decode(mean + sd * noise), mean, sd
+    ) -> tuple[Float[Tensor, "n 1 *space"], Float[Tensor, ""]]:
+        """Reconstruction, and what keeps the latents in bounds: divergence or commitment.
+
+        Standard normal noise draws the latents of kind "kl"; codes need none.
+        """
+        if self.codebook is not None:
+            latents, regularizer = self.codebook(self.encode(images))
+        else:
+            patches = to_patches(images, self.config.patch)
+            mean, sd = (part.float() for part in self.network.encode(patches))
+            latents, regularizer = mean + sd * noise, divergence(mean, sd)
+        return from_patches(self.network.decode(latents), self.config.patch), regularizer
+
+
+def divergence(
+    mean: Float[Tensor, "n c *latent"], sd: Float[Tensor, "n c *latent"]
+) -> Float[Tensor, ""]:
+    """Mean Kullback-Leibler divergence of normal latents from N(0, 1), in nats per latent."""
+    variance = sd.square()
+    return 0.5 * (mean.square() + variance - 1 - variance.clamp_min(1e-12).log()).mean()
 
 
 def to_patches(images: Float[Tensor, "n 1 *space"], patch: int) -> Float[Tensor, "n c *coarse"]:
@@ -86,45 +137,3 @@ def from_patches(coarse: Float[Tensor, "n c *coarse"], patch: int) -> Float[Tens
     dims = range(1, len(sides) + 1)
     pairs = [axis for dim in dims for axis in (dim + len(sides), dim)]
     return blocks.permute(0, *pairs).reshape(len(coarse), 1, *(side * patch for side in sides))
-
-
-@dataclass(frozen=True)
-class ReconstructionLoss:
-    """L1 + the worst voxels + edges at two scales + a small Kullback-Leibler term.
-
-    Small lesions are a hundredth of an image: the mean forgets them, the worst `hard_share` of
-    the voxels and their edges do not.
-    """
-
-    edge_weight: float = 1.0
-    hard_weight: float = 0.25
-    hard_share: float = 0.05
-    kl_weight: float = 1e-3
-
-    def __call__(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """`loss` and its parts, without the KL term."""
-        error = (output - target).abs()
-        count = max(1, int(self.hard_share * error[0].numel()))
-        l1, hard = error.mean(), error.flatten(1).topk(count, dim=1).values.mean()
-        edges = edge_error(output, target) + edge_error(halve(output), halve(target))
-        loss = l1 + self.hard_weight * hard + self.edge_weight * edges
-        return {"loss": loss, "l1": l1, "hard": hard, "edges": edges}
-
-    def with_kl(self, parts: dict[str, Tensor], mean: Tensor, sd: Tensor) -> dict[str, Tensor]:
-        """The parts with the mean KL divergence from N(0, 1) added."""
-        variance = sd.square()
-        kl = 0.5 * (mean.square() + variance - 1 - variance.clamp_min(1e-12).log()).mean()
-        return parts | {"loss": parts["loss"] + self.kl_weight * kl, "kl": kl}
-
-
-def edge_error(output: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of the forward differences, summed over the axes."""
-    difference = output - target
-    axes = range(2, difference.ndim)
-    return torch.stack([difference.diff(dim=axis).abs().mean() for axis in axes]).sum()
-
-
-def halve(images: Float[Tensor, "n c *space"]) -> Float[Tensor, "n c *half"]:
-    """Images averaged over blocks of two voxels a side."""
-    pool = functional.avg_pool2d if images.ndim == 4 else functional.avg_pool3d
-    return pool(images, 2)

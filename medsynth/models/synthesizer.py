@@ -19,6 +19,7 @@ from medsynth.models.conditioning import ConditionEncoder, Trained, check_reques
 from medsynth.models.denoiser import Denoiser
 from medsynth.models.frame import Frame
 from medsynth.models.guidance import Guidance, guided
+from medsynth.models.memory import decode, encode
 from medsynth.models.objective import Objective
 from medsynth.models.sampler import Method, Watch, integrate, unwatched
 
@@ -78,6 +79,8 @@ class Synthesizer:
     trained: Trained
     objective: Objective = field(default_factory=Objective)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    free_bytes: int = 2**40
+    """Memory to plan with; volumes that need more are coded in tiles."""
 
     def __post_init__(self) -> None:
         for network in (self.autoencoder, self.encoder, self.denoiser):
@@ -92,7 +95,7 @@ class Synthesizer:
 
     def _round_trip(self, volumes: np.ndarray) -> np.ndarray:
         images = self.frame.to_tensor(volumes).to(self.device)
-        return self.frame.to_volumes(self.autoencoder.decode(self.autoencoder.encode(images)))
+        return self._volumes(encode(self.autoencoder, images, self.free_bytes))
 
     @torch.inference_mode()
     def draw(
@@ -113,7 +116,7 @@ class Synthesizer:
         self, requests: Sequence[Attributes], indices: Sequence[int], seed: int, how: SamplerConfig
     ) -> np.ndarray:
         latents = self.trajectory(requests, indices, seed, how, unwatched)
-        return self.frame.to_volumes(self.autoencoder.decode(self.scale.undo(latents)))
+        return self._volumes(self.scale.undo(latents))
 
     @torch.inference_mode()
     def trajectory(
@@ -166,6 +169,9 @@ class Synthesizer:
         kept = batch.only([name in asked or name in negative for name in self.schema.names])
         condition: Tensor = self.encoder(kept.to(self.device))
         return condition
+
+    def _volumes(self, latents: Tensor) -> np.ndarray:
+        return self.frame.to_volumes(decode(self.autoencoder, latents, self.free_bytes))
 
     def _noise(self, seed: int, indices: Sequence[int], stream: int, step: int = 0) -> Tensor:
         noise = np.stack([self.noise(seed, index, stream, step) for index in indices])

@@ -1,5 +1,11 @@
-"""Training of the autoencoder on the training fold, with small shifts and changes of gain."""
+"""Training of the autoencoder on the training fold, with small shifts and changes of gain.
 
+A reconstruction costs what its voxels and edges differ, and, where they have a weight, what it
+differs in features taught on the same scans, and, from a share of the steps on, what a critic
+finds in it that scans do not have.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from medsynth.checkpoint import best_device
+from medsynth.checkpoint import best_device, free_bytes
 from medsynth.models.autoencoder import Autoencoder
 from medsynth.models.frame import Frame
+from medsynth.models.memory import encode
+from medsynth.models.perceptual import FeatureNetwork
+from medsynth.train.adversary import Adversary
 from medsynth.train.config import TrainConfig
+from medsynth.train.features import learned_features
 from medsynth.train.fit import Task, fit
 from medsynth.train.fold import TrainingFold
 from medsynth.train.order import batch_rows, step_seed
@@ -18,41 +28,81 @@ from medsynth.train.ranks import Share
 from medsynth.train.report import OnStep
 from medsynth.train.state import Progressed
 
+UNCONTESTED = 10.0
+"""Added to a validation before the adversary begins: voxels hardly show what it improves, and
+weights that it has not seen must not win."""
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """What a reconstruction costs under a config."""
+
+    config: TrainConfig
+    features: FeatureNetwork | None
+    adversary: Adversary | None
+
+    def of_images(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """`loss` and its parts, all but the adversary's."""
+        parts = self.config.reconstruction(output, target)
+        if self.features is None:
+            return parts
+        gap = self.features.distance(output, target)
+        loss = parts["loss"] + self.config.perceptual_weight * gap
+        return parts | {"loss": loss, "perceptual": gap}
+
+    def of_step(
+        self, network: nn.Module, images: Tensor, noise: Tensor, step: int
+    ) -> dict[str, Tensor]:
+        """`loss` and its parts, after the adversary has had its turn."""
+        output, regularizer = network(images, noise)
+        parts = self.of_images(output.float(), images)
+        loss = parts["loss"] + self.config.regularizer_weight * regularizer
+        parts |= {"loss": loss, "regularizer": regularizer}
+        if self.adversary is None or not self.adversary.has_begun(step):
+            return parts
+        critic = self.adversary.learn(images, output.detach(), step)
+        doubt = self.adversary.critic.disbelief(output)
+        loss = parts["loss"] + self.config.adversarial_weight * doubt
+        return parts | {"loss": loss, "disbelief": doubt, "critic": critic}
+
 
 def train_autoencoder(
     fold: TrainingFold, frame: Frame, config: TrainConfig, seed: int, folder: Path, on_step: OnStep
 ) -> tuple[Autoencoder, Progressed]:
     """An autoencoder with its best averaged weights; `folder` holds the state meanwhile."""
-    recipe = config.recipe("latents", seed)
     images = frame.to_tensor(fold.volumes[~fold.is_validation])
-    device = best_device()
-    held_out = frame.to_tensor(fold.volumes[fold.is_validation]).to(device)
-    reconstruction = config.reconstruction
-    factor = config.autoencoder(frame.spatial_dims).factor
-    latent_shape = (config.latent_channels, *(side // factor for side in images.shape[2:]))
-
-    def loss(network: nn.Module, step: int, share: Share) -> dict[str, Tensor]:
-        rows = batch_rows(len(images), config.autoencoder_batch, seed, step)
-        batch = augment(images[rows], config.largest_shift, config.largest_gain)
-        noise, mine = torch.randn((len(rows), *latent_shape)), share.rows(len(rows))
-        batch = batch[mine].to(device)
-        output, mean, sd = network(batch, noise[mine].to(device))
-        parts = reconstruction(output.float(), batch)
-        return reconstruction.with_kl(parts, mean.float(), sd.float())
-
-    def validate(network: nn.Module) -> float:
-        assert isinstance(network, Autoencoder)
-        losses = [
-            len(part) * float(reconstruction(network.decode(network.encode(part)), part)["loss"])
-            for part in torch.split(held_out, config.autoencoder_batch)
-        ]
-        return sum(losses) / len(held_out)
-
+    held_out = frame.to_tensor(fold.volumes[fold.is_validation])
+    device, recipe = best_device(), config.recipe("latents", seed)
+    sides = frame.padded_shape
+    features, adversary = None, None
+    if config.perceptual_weight:
+        features = learned_features(images, held_out, config, seed, folder)
     with torch.random.fork_rng():
         torch.manual_seed(step_seed(seed, "latents", "weights"))
         network = Autoencoder(config.autoencoder(frame.spatial_dims)).to(device)
-    progressed = fit(Task(network, loss, validate), recipe, folder, on_step)
-    return network, progressed
+        if config.adversarial_weight:
+            adversary = Adversary.of(sides, recipe, config.adversarial_start, device)
+    losses = Losses(config, features, adversary)
+    latent_shape = (config.latent_channels, *network.latent_sides(sides))
+
+    def loss(network: nn.Module, step: int, share: Share) -> dict[str, Tensor]:
+        rows = batch_rows(len(images), recipe.batch, seed, step)
+        batch = augment(images[rows], config.largest_shift, config.largest_gain)
+        noise, mine = torch.randn((len(rows), *latent_shape)), share.rows(len(rows))
+        return losses.of_step(network, batch[mine].to(device), noise[mine].to(device), step)
+
+    def validate(network: nn.Module) -> float:
+        assert isinstance(network, Autoencoder)
+        costs = [
+            len(part) * float(losses.of_images(network.decode(network.encode(part)), part)["loss"])
+            for part in torch.split(held_out.to(device), recipe.batch)
+        ]
+        waits = adversary is not None and not adversary.has_learned
+        return sum(costs) / len(held_out) + (UNCONTESTED if waits else 0.0)
+
+    companions = {"adversary": adversary.learner} if adversary else {}
+    task = Task(network, loss, validate, companions=companions)
+    return network, fit(task, recipe, folder, on_step)
 
 
 def augment(
@@ -69,11 +119,10 @@ def augment(
     return ((moved + 1) * gain - 1).clamp(-1, 1)
 
 
-@torch.inference_mode()
 def encode_all(
     network: Autoencoder, images: Float[Tensor, "n 1 *space"], batch: int
 ) -> Float[np.ndarray, "n c *latent"]:
-    """Mean latents of all images, fp16."""
-    device = next(network.parameters()).device
-    parts = [network.encode(part.to(device)).half().cpu() for part in torch.split(images, batch)]
+    """Mean latents of all images, fp16; in tiles where a batch does not fit in memory."""
+    free = free_bytes(next(network.parameters()).device)
+    parts = [encode(network, part, free).half() for part in torch.split(images, batch)]
     return torch.cat(parts).numpy()

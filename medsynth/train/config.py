@@ -1,12 +1,18 @@
 """Settings of both trainings."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from medsynth.models.autoencoder import AutoencoderConfig, ReconstructionLoss
+from medsynth.models.autoencoder import AutoencoderConfig, Kind
 from medsynth.models.denoiser import DenoiserConfig
 from medsynth.models.objective import Objective, Target
+from medsynth.models.reconstruction import ReconstructionLoss
 from medsynth.train.dp_config import DpConfig
 from medsynth.train.recipe import Precision, Recipe, Schedule
+
+FEATURES_RATE = 2e-3
+"""Peak of the learning rate of the perceptual loss's features."""
 
 
 class TrainConfig(BaseModel):
@@ -14,8 +20,14 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    autoencoder_kind: Kind = "kl"
+    """Latents from a normal distribution (kl), or rounded to a codebook when decoded (vq)."""
     autoencoder_channels: tuple[int, ...] = (48, 96)
-    """Channels per level of the autoencoder, from half resolution down; two give factor 4."""
+    """Channels per level of the autoencoder; each level after the first halves the sides."""
+    autoencoder_patch: int = Field(default=2, ge=1, le=4)
+    """Voxels of a side that become channels first; with two levels 2 gives factor 4, 4 gives 8."""
+    num_codes: int = Field(default=512, ge=2)
+    """Codes of a codebook."""
     latent_channels: int = Field(default=4, ge=1)
     """Channels of the latents."""
     autoencoder_steps: int = Field(default=1000, ge=1)
@@ -30,6 +42,18 @@ class TrainConfig(BaseModel):
     """Weight of the difference of edges, at two scales."""
     hard_weight: float = Field(default=0.25, ge=0)
     """Weight of the worst twentieth of the voxels."""
+    commitment_weight: float = Field(default=0.25, ge=0)
+    """Weight of the squared distance of latents from their codes (vq)."""
+    perceptual_weight: float = Field(default=1.0, ge=0)
+    """Weight of the difference in features that are taught first, on the same scans."""
+    perceptual_steps: int = Field(default=400, ge=1)
+    """Most steps of teaching the features."""
+    perceptual_weights: Path | None = None
+    """A local file of features to use instead."""
+    adversarial_weight: float = Field(default=0.05, ge=0)
+    """Weight of a critic's disbelief in the reconstructions; no critic where 0."""
+    adversarial_start: float = Field(default=0.4, ge=0, lt=1)
+    """Share of the autoencoder's steps after which the critic begins."""
     largest_shift: int = Field(default=2, ge=0)
     """Most voxels by which the autoencoder's training scans are moved along each axis."""
     largest_gain: float = Field(default=0.05, ge=0, lt=1)
@@ -94,7 +118,12 @@ class TrainConfig(BaseModel):
     def autoencoder(self, spatial_dims: int) -> AutoencoderConfig:
         """Shape of the autoencoder."""
         return AutoencoderConfig(
-            spatial_dims, self.autoencoder_channels, latent_channels=self.latent_channels
+            spatial_dims,
+            self.autoencoder_channels,
+            self.autoencoder_patch,
+            self.latent_channels,
+            kind=self.autoencoder_kind,
+            num_codes=self.num_codes,
         )
 
     def denoiser(self, spatial_dims: int, num_tokens: int) -> DenoiserConfig:
@@ -120,21 +149,31 @@ class TrainConfig(BaseModel):
 
     @property
     def reconstruction(self) -> ReconstructionLoss:
-        """The autoencoder's loss."""
-        return ReconstructionLoss(self.edge_weight, self.hard_weight, kl_weight=self.kl_weight)
+        """What the autoencoder's voxels and edges cost."""
+        return ReconstructionLoss(self.edge_weight, self.hard_weight)
+
+    @property
+    def regularizer_weight(self) -> float:
+        """Weight of what keeps latents in bounds."""
+        return self.kl_weight if self.autoencoder_kind == "kl" else self.commitment_weight
 
     def recipe(self, stage: str, seed: int) -> Recipe:
-        """How the network of a stage is trained."""
-        is_latents = stage == "latents"
+        """How a network is trained: features and latents belong to stage latents/."""
+        num_steps, learning_rate, batch = {
+            "features": (self.perceptual_steps, FEATURES_RATE, self.autoencoder_batch),
+            "latents": (
+                self.autoencoder_steps,
+                self.autoencoder_learning_rate,
+                self.autoencoder_batch,
+            ),
+        }.get(stage, (self.denoiser_steps, self.denoiser_learning_rate, self.denoiser_batch))
         return Recipe(
             stage=stage,
-            num_steps=self.autoencoder_steps if is_latents else self.denoiser_steps,
-            learning_rate=(
-                self.autoencoder_learning_rate if is_latents else self.denoiser_learning_rate
-            ),
-            weight_decay=0.0 if is_latents else self.weight_decay,
+            num_steps=num_steps,
+            learning_rate=learning_rate,
+            weight_decay=self.weight_decay if stage == "checkpoint" else 0.0,
             seed=seed,
-            batch=self.autoencoder_batch if is_latents else self.denoiser_batch,
+            batch=batch,
             ema_lengths=self.ema_lengths,
             num_snapshots=self.num_snapshots,
             schedule=self.schedule,

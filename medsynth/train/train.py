@@ -17,7 +17,10 @@ from medsynth.train.report import OnStep, StepReport, unheard
 
 DEFAULTS = TrainConfig()
 _LATENTS_FIELDS = {
+    "autoencoder_kind",
     "autoencoder_channels",
+    "autoencoder_patch",
+    "num_codes",
     "latent_channels",
     "autoencoder_steps",
     "autoencoder_batch",
@@ -25,6 +28,11 @@ _LATENTS_FIELDS = {
     "kl_weight",
     "edge_weight",
     "hard_weight",
+    "commitment_weight",
+    "perceptual_weight",
+    "perceptual_steps",
+    "adversarial_weight",
+    "adversarial_start",
     "largest_shift",
     "largest_gain",
     "ema_lengths",
