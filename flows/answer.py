@@ -33,6 +33,7 @@ VERB_KEYS = {
     ),
     "sample": ("num_scans", "seconds_per_scan", "drawn_with", "share_of_table", "asked"),
     "compare": ("comparison",),
+    "import-checkpoint": ("networks",),
     "audit": ("verdict", "policy", "scope", "num_synthetic", "num_rejected", "gates", "ledger"),
 }
 """What a verb's object holds besides the common keys; what is unknown is null."""

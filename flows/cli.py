@@ -145,6 +145,20 @@ def train(
     return _verbs(verbose).train(prepared, out.absolute(), config, public_autoencoder, dp)
 
 
+@app.command("import-checkpoint")
+def import_checkpoint(
+    source: Annotated[
+        Path, typer.Argument(help="File of weights, or folder with a file for each network.")
+    ],
+    out: Out,
+    config: Config = None,
+    json: AsJson = False,
+    verbose: Verbose = False,
+) -> Answer:
+    """Bring networks of MONAI's archived `generative` package over, exactly or not at all."""
+    return _verbs(verbose).import_checkpoint(source, out.absolute(), config)
+
+
 @app.command()
 def sample(
     checkpoint: Annotated[Path, typer.Argument(help="Stage folder of `train`.")],

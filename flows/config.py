@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medsynth.convert.config import ConvertConfig
 from medsynth.core.errors import UsageProblem
 from medsynth.evaluate.evaluate import EvaluateConfig
 from medsynth.ingest.config import AttributeSource, IngestConfig
@@ -50,6 +51,8 @@ class RunConfig(BaseModel):
     """Grid and folds."""
     train: TrainConfig = TrainConfig()
     """Networks and steps."""
+    convert: ConvertConfig = ConvertConfig()
+    """What somebody else's checkpoint does not say of itself."""
     sample: Plan = Plan()
     """The cohort asked for."""
     evaluate: EvaluateConfig = EvaluateConfig()

@@ -90,7 +90,7 @@ def train_generator(
         for stage, artifact in ((first, latents), (second, checkpoint)):
             log.flush(artifact.path.name)
             stage.finish(artifact, _privacy_facts(artifact.path))
-        _register(session, second, checkpoint)
+        register_candidate(session, second, checkpoint)
     return checkpoint
 
 
@@ -100,7 +100,7 @@ def _privacy_facts(folder: Path) -> dict[str, float]:
     return {name: statement[name] for name in ("epsilon", "delta") if name in statement}
 
 
-def _register(session: Session, stage: Stage, checkpoint: Artifact) -> None:
+def register_candidate(session: Session, stage: Stage, checkpoint: Artifact) -> None:
     """The generator in the model registry, as the newest candidate."""
     plan = session.config.sample
     defaults = {"seed": plan.seed, "num_steps": plan.num_steps, "guidance": plan.guidance}

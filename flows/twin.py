@@ -27,11 +27,12 @@ Canaries = Float[np.ndarray, "n i j k"]
 def twin_trainer(checkpoint: Artifact, prepared: Artifact, out: Path) -> TrainTwin | None:
     """The training of a checkpoint; None where it was not trained on these prepared scans.
 
-    A private training takes over the same public autoencoder. Its work lies in OUT/.partial, where
+    A training on a public autoencoder takes over the same. Its work lies in OUT/.partial, where
     a killed training goes on, and is gone once the twin is in memory.
     """
     if checkpoint.receipt["parents"].get("prepared") != prepared.digest:
         return None
+    took_over = "autoencoder" in checkpoint.receipt["parents"]
     place = out.absolute() / ".partial" / f"twin-{checkpoint.digest[:12]}"
 
     def train_twin(volumes: Canaries, attributes: Sequence[Attributes]) -> Denoiser:
@@ -41,7 +42,7 @@ def twin_trainer(checkpoint: Artifact, prepared: Artifact, out: Path) -> TrainTw
             place,
             config,
             seed=checkpoint.receipt["seed"],
-            public_autoencoder=None if config.dp is None else checkpoint,
+            public_autoencoder=checkpoint if took_over else None,
         )
         white_box = WhiteBox(load_generator(twin.path))
         shutil.rmtree(place)

@@ -115,6 +115,15 @@ class Verbs:
             public = _folder(public_autoencoder) if public_autoencoder else None
             return stage_answer(train_flow(job, _folder(prepared), public, is_private))
 
+    def import_checkpoint(self, source: Path, out: Path, config: Path | None) -> Answer:
+        """Stage checkpoint/ from somebody else's weights."""
+        job = self._job(out, config, needs_keys=False)
+        given = _absolute(source)
+        assert given is not None
+        from flows.convert import import_answer, import_flow
+
+        return import_answer(import_flow(job, given))
+
     def sample(
         self,
         checkpoint: Path,

@@ -18,14 +18,22 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from medsynth.core.errors import StaleInput
+from medsynth.core.errors import StaleInput, UsageProblem
 from medsynth.core.geometry import Geometry
 from medsynth.core.schema import Attributes, AttributeSchema
 from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
 from medsynth.models.cells import CellTable
-from medsynth.models.conditioning import ConditionEncoder, TrainedAttribute
+from medsynth.models.conditioning import ConditionEncoder, Trained, TrainedAttribute
 from medsynth.models.denoiser import Denoiser, DenoiserConfig
 from medsynth.models.frame import Frame
+from medsynth.models.imported import (
+    AnyAutoencoder,
+    ContextEncoder,
+    ImportedAutoencoder,
+    ImportedAutoencoderConfig,
+    ImportedDenoiser,
+    ImportedDenoiserConfig,
+)
 from medsynth.models.objective import Objective
 from medsynth.models.schedule import NoiseSchedule
 from medsynth.models.synthesizer import LatentScale, SamplerConfig, Synthesizer
@@ -98,11 +106,34 @@ def save_generator(folder: Path, generator: Generator, *, prepared_digest: str) 
     (folder / "generator.json").write_text(json.dumps(fields, indent=1, sort_keys=True) + "\n")
 
 
+def save_autoencoder(folder: Path, autoencoder: AnyAutoencoder, scale: LatentScale) -> None:
+    """Write an autoencoder that has no denoiser yet, with its latent scale, into a stage folder."""
+    write_weights(folder / "autoencoder.safetensors", autoencoder)
+    fields = {
+        "format": FORMAT,
+        "prepared_digest": "",
+        "autoencoder": asdict(autoencoder.config),
+        "latent_mean": scale.mean.tolist(),
+        "latent_sd": scale.sd.tolist(),
+    }
+    (folder / "generator.json").write_text(json.dumps(fields, indent=1, sort_keys=True) + "\n")
+
+
+def has_denoiser(folder: Path) -> bool:
+    """Whether scans can be drawn from a checkpoint folder; an autoencoder alone draws none."""
+    return "denoiser" in read_json(folder / "generator.json")
+
+
 def load_generator(folder: Path) -> Generator:
     """The generator of a checkpoint folder, on a GPU where there is one."""
     fields = read_json(folder / "generator.json")
     if fields.get("format") != FORMAT:
         raise StaleInput(f"a checkpoint must be of format {FORMAT}; train it again")
+    if "denoiser" not in fields:
+        raise UsageProblem(
+            "this checkpoint holds an autoencoder alone; train a denoiser for it: "
+            "`medsynth train --public-autoencoder`"
+        )
     geometry = Geometry(fields["spatial_shape"], np.array(fields["affine"]))
     cells = CellTable.from_json(fields["cells"])
     return Generator(_synthesizer(folder, fields), geometry, fields["modality"], cells)
@@ -121,11 +152,11 @@ def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
 def _synthesizer(folder: Path, fields: dict[str, Any]) -> Synthesizer:
     schema = AttributeSchema.from_json(json.dumps(fields["schema"]))
     trained = {name: TrainedAttribute(**seen) for name, seen in fields["trained"].items()}
-    denoiser = DenoiserConfig(**fields["denoiser"])
+    encoder, denoiser = _denoiser_of(fields["denoiser"], schema, trained)
     synthesizer = Synthesizer(
-        autoencoder=Autoencoder(AutoencoderConfig(**fields["autoencoder"])),
-        encoder=ConditionEncoder(schema, trained, denoiser.token_dim),
-        denoiser=Denoiser(denoiser),
+        autoencoder=autoencoder_of(fields["autoencoder"]),
+        encoder=encoder,
+        denoiser=denoiser,
         scale=LatentScale(np.array(fields["latent_mean"]), np.array(fields["latent_sd"])),
         frame=Frame(fields["spatial_shape"], fields["multiple"]),
         schema=schema,
@@ -136,6 +167,24 @@ def _synthesizer(folder: Path, fields: dict[str, Any]) -> Synthesizer:
         read_weights(folder / f"{name}.safetensors", getattr(synthesizer, name))
     device = best_device()
     return replace(synthesizer, device=device, free_bytes=free_bytes(device))
+
+
+def autoencoder_of(fields: dict[str, Any]) -> AnyAutoencoder:
+    """The autoencoder of a config as JSON holds it, our own or an imported one, without weights."""
+    if "arguments" in fields:
+        return ImportedAutoencoder(ImportedAutoencoderConfig(**fields))
+    return Autoencoder(AutoencoderConfig(**fields))
+
+
+def _denoiser_of(
+    fields: dict[str, Any], schema: AttributeSchema, trained: Trained
+) -> tuple[ConditionEncoder | ContextEncoder, Denoiser | ImportedDenoiser]:
+    """A denoiser and what makes its condition, without weights."""
+    if "arguments" in fields:
+        imported = ImportedDenoiserConfig(**fields)
+        return ContextEncoder(schema, trained), ImportedDenoiser(imported)
+    config = DenoiserConfig(**fields)
+    return ConditionEncoder(schema, trained, config.token_dim), Denoiser(config)
 
 
 def _objective(fields: dict[str, Any]) -> Objective:

@@ -105,6 +105,8 @@ def distill(
     if len(ways.times) != NUM_POINTS + 1:
         raise ValueError(f"ways must have {NUM_POINTS + 1} points, got {len(ways.times)}")
     learned, held_out = ways.split(max(1, len(ways.points) // 10))
+    # No imported network follows the flow.
+    assert isinstance(ours.denoiser, Denoiser)
     student = Student(spanned(ours.denoiser)).to(ours.device)
     recipe = Recipe(
         stage="distilled",

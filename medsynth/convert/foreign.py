@@ -49,27 +49,28 @@ class Foreign:
 
 
 def read_networks(
-    source: Path, *, entry: str = "", ignored: Sequence[str] = ()
+    files: Sequence[Path], *, entry: str = "", ignored: Sequence[str] = ()
 ) -> Mapping[Kind, Foreign]:
-    """The networks of a file, or of all files of weights in a folder; at most one of each kind.
+    """The networks of files of weights; at most one of each kind.
 
     `entry` names the dictionary to take where a file holds several, such as "ema"; weights whose
     names begin with one of `ignored` are left out. Raises UsageProblem for every other one that
     belongs to no network.
     """
     found: dict[Kind, Foreign] = {}
-    for path in _files(source):
+    for path in files:
         for network in _networks(read_weights(path, entry=entry), ignored):
             if network.kind in found:
                 raise UsageProblem(
                     f"one {network.kind} must be given, found two; name the dictionary to take "
-                    "(import.entry), or give the file alone"
+                    "(convert.entry), or give the file alone"
                 )
             found[network.kind] = network
     return found
 
 
-def _files(source: Path) -> list[Path]:
+def weight_files(source: Path) -> list[Path]:
+    """A file itself, or the files of weights in a folder; raises UsageProblem for none."""
     if source.is_file():
         return [source]
     files = sorted(path for path in source.iterdir() if path.suffix in SUFFIXES)
@@ -88,7 +89,7 @@ def read_weights(path: Path, *, entry: str = "") -> Weights:
     names = ", ".join(name or "(the file itself)" for name in held) or _what_else(loaded)
     raise UsageProblem(
         f"a file must hold one dictionary of weights{f' named {entry}' if entry else ''}, found "
-        f"{names}; name one by import.entry"
+        f"{names}; name one by convert.entry"
     )
 
 
@@ -144,7 +145,7 @@ def _networks(weights: Weights, ignored: Sequence[str]) -> Iterator[Foreign]:
     if left:
         raise UsageProblem(
             f"every weight must belong to a network, but {len(left)} do not, such as "
-            f"{min(left)}; leave them out by import.ignored if they are none of the generator's"
+            f"{min(left)}; leave them out by convert.ignored if they are none of the generator's"
         )
 
 

@@ -4,12 +4,11 @@ The old network is built by the `generative` package itself, where it is install
 file's own weights; the comparison is in fp64, in which a wrong mapping cannot hide in rounding.
 """
 
-import copy
 import importlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ TOLERANCE = 1e-9
 """Largest difference allowed, as a share of the largest output."""
 TOLERANCE_FP32 = 1e-5
 """The same of a VQVAE, which casts to fp32 inside."""
+_PACKAGE, _ABSENT = "monai-generative", "absent"
 _CORE_ONLY = ("include_fc",)
 _SIDES = (2, 4, 3)
 """Sides of what the network reads at its lowest level, odd and unequal but for one."""
@@ -47,6 +47,14 @@ class Proof:
         return f"proved by comparison: {self.difference:.1e}, at most {self.tolerance:g} allowed"
 
 
+def package() -> str:
+    """Name and version of the package that proofs compare with, or `absent`."""
+    try:
+        return f"{_PACKAGE} {version(_PACKAGE)}"
+    except PackageNotFoundError:
+        return _ABSENT
+
+
 def prove(mapped: Mapped, network: nn.Module) -> Proof:
     """Compare a network that holds the mapped weights with the package's own.
 
@@ -54,26 +62,28 @@ def prove(mapped: Mapped, network: nn.Module) -> Proof:
     """
     kind = mapped.foreign.kind
     tolerance = TOLERANCE_FP32 if kind == "VQVAE" else TOLERANCE
-    if find_spec("generative") is None:
+    if package() == _ABSENT:
         return Proof(None, tolerance)
     dtype = torch.float32 if kind == "VQVAE" else torch.float64
-    old = _old_network(kind, mapped.arguments)
-    old.load_state_dict(dict(mapped.foreign.weights), strict=True)
     inputs = _inputs(kind, mapped.arguments, dtype)
-    with torch.inference_mode():
-        before, after = (
-            _outputs(kind, n.to(dtype).eval(), inputs) for n in (old, copy.deepcopy(network).cpu())
-        )
+    before = _outputs(kind, _old_network(mapped).to(dtype), inputs)
+    try:
+        after = _outputs(kind, network.to(dtype), inputs)
+    finally:
+        # Exact: every number was one of fp32.
+        network.float()
     return Proof(_require_equal(kind, before, after, tolerance), tolerance)
 
 
-def _old_network(kind: Kind, arguments: Arguments) -> nn.Module:
+def _old_network(mapped: Mapped) -> nn.Module:
     with warnings.catch_warnings():
         # The package was written for an older torch, and says so on import.
         warnings.simplefilter("ignore")
         module = importlib.import_module("generative.networks.nets")
-    kept = {name: value for name, value in arguments.items() if name not in _CORE_ONLY}
-    old: nn.Module = getattr(module, kind)(num_channels=kept.pop("channels"), **kept)
+    kept = {name: value for name, value in mapped.arguments.items() if name not in _CORE_ONLY}
+    kind = getattr(module, mapped.foreign.kind)
+    old: nn.Module = kind(num_channels=kept.pop("channels"), **kept)
+    old.load_state_dict(dict(mapped.foreign.weights), strict=True)
     return old
 
 
@@ -112,7 +122,9 @@ def _factor(kind: Kind, arguments: Arguments) -> int:
     return int(2 ** (len(arguments["channels"]) - 1))
 
 
+@torch.inference_mode()
 def _outputs(kind: Kind, network: Any, inputs: tuple[Any, ...]) -> Sequence[Tensor]:
+    network.eval()
     if kind == "AutoencoderKL":
         mean, sd = network.encode(*inputs)
         return mean, sd, network.decode(mean)

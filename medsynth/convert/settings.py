@@ -24,9 +24,9 @@ class Unseen(BaseModel):
 class UnseenKL(Unseen):
     """Of an AutoencoderKL."""
 
-    norm_num_groups: int = Field(32, ge=1)
+    norm_num_groups: int = Field(default=32, ge=1)
     """Groups of each normalization."""
-    norm_eps: float = Field(1e-6, gt=0)
+    norm_eps: float = Field(default=1e-6, gt=0)
     """Added to each variance."""
     use_convtranspose: bool = False
     """Whether the decoder's sides were doubled by transposed convolutions."""
@@ -49,9 +49,9 @@ class UnseenVQ(Unseen):
 class UnseenUNet(Unseen):
     """Of a DiffusionModelUNet or a ControlNet."""
 
-    norm_num_groups: int = Field(32, ge=1)
+    norm_num_groups: int = Field(default=32, ge=1)
     """Groups of each normalization."""
-    norm_eps: float = Field(1e-6, gt=0)
+    norm_eps: float = Field(default=1e-6, gt=0)
     """Added to each variance."""
     num_head_channels: int | tuple[int, ...] = 8
     """Channels of one attention head, for all levels or each."""

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
+from medsynth.models.imported import AnyAutoencoder, ImportedAutoencoder
 from medsynth.models.tiling import decode_in_tiles, encode_in_tiles, margin, spans
 
 LIVE_MAPS = 6
@@ -72,9 +73,14 @@ def _choices(side: int, beyond: int) -> list[tuple[int, int, int]]:
 
 @torch.inference_mode()
 def encode(
-    autoencoder: Autoencoder, images: Float[Tensor, "n 1 *space"], free_bytes: int
+    autoencoder: AnyAutoencoder, images: Float[Tensor, "n 1 *space"], free_bytes: int
 ) -> Float[Tensor, "n c *latent"]:
-    """Latents of images, in tiles where the whole does not fit in `free_bytes`."""
+    """Latents of images, in tiles where the whole does not fit in `free_bytes`.
+
+    An imported network may attend to all of a volume at once: it is never cut.
+    """
+    if isinstance(autoencoder, ImportedAutoencoder):
+        return autoencoder.encode(images.to(_device(autoencoder))).to(images.device)
     sides = autoencoder.latent_sides(images.shape[2:])
     cores = plan_tiles(autoencoder, "encoder", len(images), sides, free_bytes)
     if cores == sides:
@@ -84,9 +90,11 @@ def encode(
 
 @torch.inference_mode()
 def decode(
-    autoencoder: Autoencoder, latents: Float[Tensor, "n c *latent"], free_bytes: int
+    autoencoder: AnyAutoencoder, latents: Float[Tensor, "n c *latent"], free_bytes: int
 ) -> Float[Tensor, "n 1 *space"]:
-    """Images of latents, in tiles where the whole does not fit in `free_bytes`."""
+    """Images of latents, in tiles as `encode`."""
+    if isinstance(autoencoder, ImportedAutoencoder):
+        return autoencoder.decode(latents.to(_device(autoencoder))).to(latents.device)
     sides = tuple(latents.shape[2:])
     cores = plan_tiles(autoencoder, "decoder", len(latents), sides, free_bytes)
     if cores == sides:
@@ -94,5 +102,5 @@ def decode(
     return decode_in_tiles(autoencoder, latents, cores)
 
 
-def _device(autoencoder: Autoencoder) -> torch.device:
+def _device(autoencoder: AnyAutoencoder) -> torch.device:
     return next(autoencoder.parameters()).device

@@ -14,11 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from medsynth.core.schema import Attributes, AttributeSchema
-from medsynth.models.autoencoder import Autoencoder
 from medsynth.models.conditioning import ConditionEncoder, Trained, check_request, encode_attributes
 from medsynth.models.denoiser import Denoiser
 from medsynth.models.frame import Frame
 from medsynth.models.guidance import Guidance, guided
+from medsynth.models.imported import AnyAutoencoder, ContextEncoder, ImportedDenoiser
 from medsynth.models.memory import decode, encode
 from medsynth.models.objective import Objective
 from medsynth.models.sampler import Method, Watch, integrate, unwatched
@@ -70,9 +70,9 @@ class SamplerConfig:
 class Synthesizer:
     """A trained generator, in evaluation mode, on one device."""
 
-    autoencoder: Autoencoder
-    encoder: ConditionEncoder
-    denoiser: Denoiser
+    autoencoder: AnyAutoencoder
+    encoder: ConditionEncoder | ContextEncoder
+    denoiser: Denoiser | ImportedDenoiser
     scale: LatentScale
     frame: Frame
     schema: AttributeSchema
@@ -187,7 +187,8 @@ class Synthesizer:
         bits = np.random.Philox(key=[seed, index], counter=[0, 0, step, stream])
         raw = bits.random_raw(math.prod(self.latent_shape))
         uniform = torch.from_numpy(((raw >> 11) + 0.5) * 2.0**-53)
-        return torch.special.ndtri(uniform).float().view(self.latent_shape).numpy()
+        noise: np.ndarray = torch.special.ndtri(uniform).float().view(self.latent_shape).numpy()
+        return noise
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

@@ -14,8 +14,8 @@ from jaxtyping import Float
 
 from medsynth.core.schema import Attributes
 from medsynth.core.stage import Artifact
-from medsynth.models.autoencoder import Autoencoder
 from medsynth.models.conditioning import PRESENT, encode_attributes
+from medsynth.models.imported import AnyAutoencoder
 from medsynth.models.synthesizer import LatentScale
 from medsynth.rivals.contestant import Effort, Entry, Ground, Volumes, counter, in_batches
 from medsynth.rivals.pace import clock
@@ -31,7 +31,7 @@ class Gaussian:
     """Weights (columns, latents) of the mean, residuals (scans, latents), and the decoder."""
 
     ground: Ground
-    autoencoder: Autoencoder
+    autoencoder: AnyAutoencoder
     scale: LatentScale
     weights: Float[np.ndarray, "columns latents"]
     residuals: Float[np.ndarray, "scans latents"]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from medsynth.checkpoint import best_device, free_bytes
 from medsynth.models.autoencoder import Autoencoder
 from medsynth.models.frame import Frame
+from medsynth.models.imported import AnyAutoencoder
 from medsynth.models.memory import encode
 from medsynth.models.perceptual import FeatureNetwork
 from medsynth.train.adversary import Adversary
@@ -120,7 +121,7 @@ def augment(
 
 
 def encode_all(
-    network: Autoencoder, images: Float[Tensor, "n 1 *space"], batch: int
+    network: AnyAutoencoder, images: Float[Tensor, "n 1 *space"], batch: int
 ) -> Float[np.ndarray, "n c *latent"]:
     """Mean latents of all images, fp16; in tiles where a batch does not fit in memory."""
     free = free_bytes(next(network.parameters()).device)

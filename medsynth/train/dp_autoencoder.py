@@ -1,14 +1,16 @@
-"""The autoencoder of a private training: somebody else's, with its latent scale.
+"""The autoencoder of a training on somebody else's, with its latent scale.
 
-Trained on the same scans without privacy, it would give away what the denoiser's noise hides.
+A private training needs one: trained on the same scans without privacy, an autoencoder would give
+away what the denoiser's noise hides.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from medsynth.checkpoint import read_json, read_weights
+from medsynth.checkpoint import autoencoder_of, read_json, read_weights
 from medsynth.core.errors import UsageProblem
 from medsynth.core.stage import Artifact
-from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
+from medsynth.models.autoencoder import AutoencoderConfig
+from medsynth.models.imported import AnyAutoencoder, ImportedAutoencoderConfig
 from medsynth.models.synthesizer import LatentScale
 from medsynth.train.latents import scale_of
 
@@ -17,7 +19,7 @@ from medsynth.train.latents import scale_of
 class PublicAutoencoder:
     """A network, and what its own training found latents to be scaled by."""
 
-    network: Autoencoder
+    network: AnyAutoencoder
     scale: LatentScale
     digest: str
 
@@ -27,19 +29,26 @@ def read_public_autoencoder(
 ) -> PublicAutoencoder:
     """The autoencoder of a checkpoint whose scans, its giver says, need no protection here.
 
-    Raises UsageProblem where it is no checkpoint, has another shape, or learned from these scans.
+    Raises UsageProblem where it is no checkpoint, makes latents of another shape, or learned from
+    these scans.
     """
     if checkpoint.stage != "checkpoint":
         raise UsageProblem(f"a public autoencoder must be a checkpoint, got {checkpoint.stage}")
     fields = read_json(checkpoint.path / "generator.json")
     if fields["prepared_digest"] == prepared.digest:
         raise UsageProblem("a public autoencoder must not be trained on the private scans; it was")
-    if fields["autoencoder"] != asdict(shape):
+    network = autoencoder_of(fields["autoencoder"])
+    wanted, got = _latents(shape), _latents(network.config)
+    if wanted != got:
         raise UsageProblem(
-            "a public autoencoder must have the shape that the config asks for; "
-            f"config {asdict(shape)}, checkpoint {fields['autoencoder']}"
+            f"a public autoencoder must have the latents that the config asks for: {wanted}; "
+            f"this one has {got}"
         )
-    network = Autoencoder(shape)
     read_weights(checkpoint.path / "autoencoder.safetensors", network)
     scale = scale_of({"mean": fields["latent_mean"], "sd": fields["latent_sd"]})
     return PublicAutoencoder(network.eval(), scale, checkpoint.digest)
+
+
+def _latents(shape: AutoencoderConfig | ImportedAutoencoderConfig) -> str:
+    """What decides whether a denoiser can stand on them."""
+    return f"{shape.spatial_dims}D, {shape.latent_channels} channels, factor {shape.factor}"

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from medsynth.checkpoint import best_device, read_json, read_weights, write_weights
+from medsynth.checkpoint import autoencoder_of, best_device, read_json, read_weights, write_weights
 from medsynth.core.stage import Artifact
-from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
 from medsynth.models.frame import Frame
+from medsynth.models.imported import AnyAutoencoder
 from medsynth.models.synthesizer import LatentScale
 from medsynth.train.autoencoder import encode_all, train_autoencoder
 from medsynth.train.config import TrainConfig
@@ -45,7 +45,11 @@ def build_latents(
 
 
 def encode_latents(
-    folder: Path, fold: TrainingFold, config: TrainConfig, network: Autoencoder, scale: LatentScale
+    folder: Path,
+    fold: TrainingFold,
+    config: TrainConfig,
+    network: AnyAutoencoder,
+    scale: LatentScale,
 ) -> None:
     """Encode the fold with a finished autoencoder into a stage folder."""
     frame = Frame(fold.spatial_shape, config.multiple)
@@ -57,7 +61,7 @@ def encode_latents(
 def _write(
     folder: Path,
     fold: TrainingFold,
-    network: Autoencoder,
+    network: AnyAutoencoder,
     latents: Float[np.ndarray, "n c *latent"],
     scale: LatentScale,
 ) -> None:
@@ -95,9 +99,10 @@ def scale_of(fields: Mapping[str, Any]) -> LatentScale:
     return LatentScale(np.array(fields["mean"]), np.array(fields["sd"]))
 
 
-def read_autoencoder(stage: Artifact) -> Autoencoder:
+def read_autoencoder(stage: Artifact) -> AnyAutoencoder:
     """The trained autoencoder."""
     fields = read_json(stage.path / "latents.json")
-    network = Autoencoder(AutoencoderConfig(**fields["autoencoder"]))
+    network = autoencoder_of(fields["autoencoder"])
     read_weights(stage.path / "autoencoder.safetensors", network)
-    return network.eval()
+    network.eval()
+    return network

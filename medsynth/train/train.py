@@ -62,10 +62,10 @@ def train(
     checkpoint trained on other scans; there nobody steers. Several processes inside
     `ranks.together` train as one, and see the same folders; the first one writes and reports.
     """
-    if (config.dp is None) != (public_autoencoder is None):
+    if config.dp is not None and public_autoencoder is None:
         raise UsageProblem(
-            "private training (--dp) and a public autoencoder (--public-autoencoder) need each "
-            "other: one trained here without noise would give the scans away"
+            "private training (--dp) needs a public autoencoder (--public-autoencoder): one "
+            "trained here without noise would give the scans away"
         )
     if config.dp is not None and current_share().world > 1:
         raise UsageProblem("private training runs in one process; start it without torchrun")
@@ -85,6 +85,8 @@ def train(
     else:
         latents = _encode(prepared, fold, out, config, public_autoencoder, code)
     parents = {"prepared": prepared.digest, "latents": latents.digest}
+    if public_autoencoder is not None:
+        parents["autoencoder"] = public_autoencoder.digest
 
     def build(folder: Path) -> None:
         build_checkpoint(

@@ -158,7 +158,7 @@ def test_two_weights_that_change_places_are_found_by_the_proof(make_old) -> None
 
 def test_without_the_package_nothing_is_claimed(make_old, monkeypatch) -> None:
     mapped = map_to_core(*case(make_old, "KL without attention", 2))
-    monkeypatch.setattr("medsynth.convert.proof.find_spec", lambda name: None)
+    monkeypatch.setattr("medsynth.convert.proof.package", lambda: "absent")
     proof = prove(mapped, CORE["AutoencoderKL"](**mapped.arguments))
     assert (proof.difference, proof.text) == (None, "not compared: package absent")
 

@@ -37,7 +37,7 @@ def test_every_command_and_option_is_documented() -> None:
 
 
 def test_no_command_is_documented_that_does_not_exist() -> None:
-    documented = re.findall(r"^## medsynth ([a-z]+(?: init)?)", COMMANDS, re.M)
+    documented = re.findall(r"^## medsynth ([a-z-]+(?: init)?)", COMMANDS, re.M)
     assert set(documented) == set(commands())
 
 

@@ -289,10 +289,10 @@ def test_two_private_trainings_of_one_seed_differ(tmp_path, prepared, tiny, publ
 def test_an_autoencoder_of_the_private_scans_is_refused(tmp_path, prepared, tiny):
     source = prepared(tmp_path)
     private = tiny.model_copy(update={"dp": PRIVATE})
-    with pytest.raises(UsageProblem, match="need each other"):
+    with pytest.raises(UsageProblem, match="needs a public autoencoder"):
         train(source, tmp_path, private)
     latents, own = train(source, tmp_path, tiny)
-    with pytest.raises(UsageProblem, match="need each other"):
+    with pytest.raises(UsageProblem, match="must not be trained on the private scans"):
         train(source, tmp_path, tiny, public_autoencoder=own)
     with pytest.raises(UsageProblem, match="must not be trained on the private scans"):
         train(source, tmp_path, private, public_autoencoder=own)
@@ -302,7 +302,7 @@ def test_an_autoencoder_of_the_private_scans_is_refused(tmp_path, prepared, tiny
 
 def test_an_autoencoder_of_another_shape_is_refused(tmp_path, prepared, tiny, public):
     other = tiny.model_copy(update={"dp": PRIVATE, "latent_channels": 3})
-    with pytest.raises(UsageProblem, match="must have the shape"):
+    with pytest.raises(UsageProblem, match="must have the latents"):
         train(prepared(tmp_path), tmp_path, other, public_autoencoder=public)
 
 
