@@ -222,12 +222,16 @@ def evaluate(
     prepared: Annotated[
         Path | None, typer.Option("--prepared", help="Real scans; else beside ACCEPTED or in OUT.")
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", help="Generator whose autoencoder is measured by itself."),
+    ] = None,
     config: Config = None,
     json: AsJson = False,
     verbose: Verbose = False,
 ) -> Answer:
     """Measure fidelity, diversity and attributes, each beside its real-versus-real floor."""
-    return _verbs(verbose).evaluate(accepted, out.absolute(), prepared, config)
+    return _verbs(verbose).evaluate(accepted, out.absolute(), prepared, checkpoint, config)
 
 
 @app.command()

@@ -44,11 +44,15 @@ def sample_cohort(
 
 @task(name="evaluate", **TASK)
 def evaluate_cohort(
-    session: Session, accepted: Artifact, prepared: Artifact, cohort: Artifact | None = None
+    session: Session,
+    accepted: Artifact,
+    prepared: Artifact,
+    cohort: Artifact | None = None,
+    checkpoint: Artifact | None = None,
 ) -> Artifact:
     """Stage evaluation/: quality of the accepted scans, each number beside its floor.
 
-    `cohort` is what they were accepted from, and says what was asked for.
+    `cohort` is what they were accepted from, and says what was asked for; `checkpoint` drew them.
     """
     config = session.config
     with session.stage("evaluation") as stage:
@@ -58,6 +62,7 @@ def evaluate_cohort(
             session.out,
             config.evaluate,
             cohort=cohort,
+            checkpoint=checkpoint,
             seed=config.seed,
             progress=stage.progress,
         )
@@ -90,12 +95,22 @@ def sample_flow(job: Job, checkpoint: Path, plan: Plan, indices: tuple[int, ...]
 
 
 @flow(name="medsynth-evaluate", persist_result=False)
-def evaluate_flow(job: Job, accepted: Path, prepared: Path, cohort: Path | None = None) -> Outcome:
-    """Measure an accepted cohort beside real scans, and beside what was asked for."""
+def evaluate_flow(
+    job: Job,
+    accepted: Path,
+    prepared: Path,
+    cohort: Path | None = None,
+    checkpoint: Path | None = None,
+) -> Outcome:
+    """Measure an accepted cohort beside real scans and what was asked for.
+
+    The autoencoder of a checkpoint is measured by itself.
+    """
     with open_session(job, needs_keys=False) as session:
         kept = open_stage(accepted)
         drawn = open_stage(cohort) if cohort else None
         if drawn is not None and kept.receipt["parents"].get("cohort") != drawn.digest:
             drawn = None
-        evaluate_cohort(session, kept, open_stage(prepared), drawn)
+        generator = open_stage(checkpoint) if checkpoint else None
+        evaluate_cohort(session, kept, open_stage(prepared), drawn, generator)
         return session.outcome()

@@ -51,7 +51,7 @@ def _make(session: Session) -> None:
     cohort = sample_cohort(session, checkpoint, session.config.sample)
     accepted, _ = audit_cohort(session, cohort, Folds(prepared=prepared), checkpoint)
     if len(Manifest.read(accepted.path)):
-        evaluate_cohort(session, accepted, prepared, cohort)
+        evaluate_cohort(session, accepted, prepared, cohort, checkpoint)
 
 
 def _let_go(session: Session, report: Path) -> None:

@@ -162,7 +162,12 @@ class Verbs:
         return audit_answer(audit_flow(job, _folder(cohort), given, before))
 
     def evaluate(
-        self, accepted: Path, out: Path, prepared: Path | None, config: Path | None
+        self,
+        accepted: Path,
+        out: Path,
+        prepared: Path | None,
+        checkpoint: Path | None,
+        config: Path | None,
     ) -> Answer:
         """Stage evaluation/."""
         job = self._job(out, config, needs_keys=False)
@@ -172,7 +177,8 @@ class Verbs:
         real = prepared or _beside(accepted, out, "prepared")
         cohort = _beside(accepted, out, "cohort")
         drawn = cohort if cohort.is_dir() else None
-        return stage_answer(evaluate_flow(job, _folder(accepted), _folder(real), drawn))
+        generator = _folder(checkpoint) if checkpoint else None
+        return stage_answer(evaluate_flow(job, _folder(accepted), _folder(real), drawn, generator))
 
     def compare(
         self,

@@ -123,7 +123,7 @@ def _correlation(truth: Numbers, outputs: Numbers) -> float:
     return float((x * y).sum()) / spread if spread > 0 else float("nan")
 
 
-def _auc(is_positive: Float[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> float:
+def auc(is_positive: Float[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> float:
     """Mann-Whitney: how often a positive scores above a negative, ties counting half."""
     num_positive = int(is_positive.sum())
     num_negative = len(is_positive) - num_positive
@@ -134,12 +134,12 @@ def _auc(is_positive: Float[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -
 
 
 def _two_class_auc(truth: Numbers, outputs: Numbers) -> float:
-    return _auc(truth[:, 1], outputs[:, 1] - outputs[:, 0])
+    return auc(truth[:, 1], outputs[:, 1] - outputs[:, 0])
 
 
 def _mean_auc(truth: Numbers, outputs: Numbers) -> float:
     """Mean over the labels that are present in some scans and absent in others."""
-    found = np.array([_auc(truth[:, i], outputs[:, i]) for i in range(truth.shape[1])])
+    found = np.array([auc(truth[:, i], outputs[:, i]) for i in range(truth.shape[1])])
     return float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else float("nan")
 
 

@@ -1,7 +1,8 @@
 """The evaluation stage: attribute agreement, fidelity, diversity and coverage of a cohort.
 
 Readers learn on the real training fold and are tried on the real control fold, which is only
-read: nothing is ever chosen by it.
+read: nothing is ever chosen by it. With the checkpoint that drew the cohort, real scans
+that went through its autoencoder are measured like synthetic ones: the best that it can do.
 """
 
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
 
+from medsynth.checkpoint import load_generator
 from medsynth.core.manifest import Manifest
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
 from medsynth.evaluate.achieved import achieve, write_achieved
@@ -47,18 +49,25 @@ def evaluate(
     config: EvaluateConfig = DEFAULTS,
     *,
     cohort: Artifact | None = None,
+    checkpoint: Artifact | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Artifact:
     """The stage OUT/evaluation: the accepted scans with what was read off them, metrics.json.
 
     Where the `cohort` is given that they were accepted from, asked.json says what was asked for
-    beside what was drawn, accepted and read back.
+    beside what was drawn, accepted and read back; the autoencoder of a `checkpoint` is measured by
+    itself.
     """
-    parents = {"accepted": accepted.digest, "prepared": prepared.digest}
+    parents = {
+        "accepted": accepted,
+        "prepared": prepared,
+        "cohort": cohort,
+        "checkpoint": checkpoint,
+    }
     request = Request(
         stage="evaluation",
-        parents=parents if cohort is None else parents | {"cohort": cohort.digest},
+        parents={name: parent.digest for name, parent in parents.items() if parent},
         config=config.model_dump(mode="json"),
         code=code_digest("medsynth.evaluate"),
         seed=seed,
@@ -83,7 +92,10 @@ def evaluate(
         rng = np.random.default_rng(seed)
         outputs = readers.read(synthetic.images)
         metrics = attribute_metrics(readers, synthetic, outputs, control, rng, config.num_draws)
-        metrics |= compare_folds(readers, synthetic, train, control, rng, config.comparison)
+        round_trip = load_generator(checkpoint.path).round_trip if checkpoint else None
+        metrics |= compare_folds(
+            readers, synthetic, train, control, rng, config.comparison, round_trip
+        )
         measured = _measured(kept, readers, outputs)
         measured.write(folder)
         write_metrics(folder, metrics)

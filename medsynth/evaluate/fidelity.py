@@ -52,6 +52,19 @@ def squared_mmd(a: Features, b: Others, width: float) -> float:
     return float(sum(means) - 2 * _kernel(a, b, width).mean())
 
 
+def mmd_by_chance(
+    real: Features, width: float, rng: np.random.Generator, *, num_draws: int
+) -> float:
+    """The squared MMD that two random halves of these scans stay below 19 times of 20.
+
+    One draw of it is as often below zero as above: nothing that a ratio could be taken to.
+    """
+    half = len(real) // 2
+    orders = [rng.permutation(len(real)) for _ in range(num_draws)]
+    found = [squared_mmd(real[rows[:half]], real[rows[half:]], width) for rows in orders]
+    return float(np.quantile(found, 0.95))
+
+
 def _kernel(a: Features, b: Others, width: float) -> Float[np.ndarray, "n m"]:
     """Mean of RBF kernels of several widths: one alone is blind far beyond its own."""
     squared = cdist(a, b, "sqeuclidean")

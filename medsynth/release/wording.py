@@ -22,7 +22,10 @@ _METRICS = {
     "coverage": "share of real scans with a synthetic one close by",
     "similarity_ratio": "likeness of synthetic pairs over likeness of real pairs; "
     "above 1 repeats itself",
+    "two_sample_auc": "how well a small network tells these scans from held-out real ones "
+    "(area under the curve); 0.5 is not at all",
 }
+_ROUND_TRIP = "round_trip_"
 _SCORES = {
     "_balanced_accuracy": "{} read rightly, every class weighing the same",
     "_mae": "mean error of {} as read against {} as asked; lower is better",
@@ -105,6 +108,10 @@ def achieved_row(row: Achieved) -> dict[str, str]:
 def _metric_words(name: str) -> str:
     if name in _METRICS:
         return _METRICS[name]
+    if name.startswith(_ROUND_TRIP):
+        return "real scans through the autoencoder: " + _metric_words(
+            name.removeprefix(_ROUND_TRIP)
+        )
     if name.startswith("agreement_"):
         return "asked and read agree: 1 as in real scans, 0 as by chance"
     for ending, words in _SCORES.items():

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from medsynth.checkpoint import Generator, save_generator
 from medsynth.core.geometry import Geometry, Volume
 from medsynth.core.manifest import Manifest, Scan, store_scan
 from medsynth.core.schema import Attribute, Attributes, AttributeSchema
@@ -14,6 +16,12 @@ from medsynth.core.stage import Artifact, Request, produce
 from medsynth.evaluate.comparison import Fold
 from medsynth.evaluate.readers import ReaderConfig, Readers, train_readers
 from medsynth.ingest.phantom import draw_person, draw_phantom
+from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
+from medsynth.models.cells import count_cells
+from medsynth.models.conditioning import ConditionEncoder, learn_attributes
+from medsynth.models.denoiser import Denoiser, DenoiserConfig
+from medsynth.models.frame import Frame
+from medsynth.models.synthesizer import LatentScale, Synthesizer
 
 SIZE = 32
 SCHEMA = AttributeSchema(
@@ -125,6 +133,32 @@ def prepared(
 def accepted(cohort_phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     out = tmp_path_factory.mktemp("synthetic")
     return stage_of(out, "accepted", lambda folder: store(folder, cohort_phantoms, "syn", None))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(train_phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A generator that has learned nothing."""
+    torch.manual_seed(0)
+    rows = train_phantoms.attributes
+    trained = learn_attributes(SCHEMA, rows)
+    synthesizer = Synthesizer(
+        Autoencoder(AutoencoderConfig(2, (8, 8), latent_channels=2)),
+        ConditionEncoder(SCHEMA, trained, 16),
+        Denoiser(DenoiserConfig(2, 2, 3, channels=(16, 16), token_dim=16, norm_groups=8)),
+        LatentScale(np.zeros(2), np.ones(2)),
+        Frame((SIZE, SIZE, 1), 8),
+        SCHEMA,
+        trained,
+    )
+    geometry = Geometry((SIZE, SIZE, 1), np.diag([4.0, 4.0, 5.0, 1.0]))
+    cells = count_cells(SCHEMA, rows, [f"sub-{i}" for i in range(len(rows))])
+    return produce(
+        tmp_path_factory.mktemp("trained"),
+        Request("checkpoint", {}, {}, "test"),
+        lambda folder: save_generator(
+            folder, Generator(synthesizer, geometry, "MR", cells), prepared_digest="0" * 64
+        ),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,16 @@ from medsynth.evaluate.comparison import ComparisonConfig
 from medsynth.evaluate.evaluate import EvaluateConfig, evaluate
 from medsynth.evaluate.metrics import read_metrics
 from medsynth.evaluate.readers import ReaderConfig
+from medsynth.evaluate.two_sample import TwoSampleConfig
 from medsynth.sample.asked import AskedRow
 
 CONFIG = EvaluateConfig(
     reader=ReaderConfig(num_steps=140),
-    comparison=ComparisonConfig(num_draws=20, max_pairs_from=20),
+    comparison=ComparisonConfig(
+        num_draws=20,
+        max_pairs_from=20,
+        two_sample=TwoSampleConfig(num_steps=30, num_folds=2, widths=(8, 16)),
+    ),
     num_draws=40,
 )
 
@@ -30,7 +35,7 @@ def test_every_metric_has_value_floor_interval_and_count(evaluation):
         assert row["low"] <= row["value"] <= row["high"]
         assert row["n"] >= 20
     wanted = {"age_r", "age_mae", "sex_auc", "lesion_auc", "agreement_age", "agreement_sex"}
-    assert wanted | {"mmd_reader", "mmd_frozen", "coverage", "similarity_ratio"} <= set(rows)
+    assert wanted | {"mmd_reader", "mmd_frozen", "coverage", "two_sample_auc"} <= set(rows)
 
 
 def test_fresh_phantoms_stand_at_the_floor(evaluation):
@@ -71,3 +76,20 @@ def test_what_was_asked_stands_beside_what_was_read(accepted, prepared, tmp_path
     assert (found.asked, found.accepted, found.n) == (len(women) + 2, len(women), 100)
     assert found.kept > 0.8 * found.num_asked
     assert found.low < len(women) < found.high
+
+
+def test_with_a_checkpoint_its_autoencoder_is_measured_by_itself(
+    accepted, prepared, checkpoint, tmp_path
+):
+    """Nothing was learned, so anybody can tell what comes out of it; the cohort knows no such."""
+    two_sample = TwoSampleConfig(num_steps=30, num_folds=2, widths=(8,), num_draws=10)
+    config = EvaluateConfig(
+        reader=ReaderConfig(num_steps=2, widths=(8,)),
+        comparison=ComparisonConfig(num_draws=4, max_pairs_from=6, two_sample=two_sample),
+        num_draws=4,
+    )
+    stage = evaluate(accepted, prepared, tmp_path, config, checkpoint=checkpoint)
+    metrics = read_metrics(stage.path)
+    assert metrics["round_trip_two_sample_auc"].value > 0.95
+    assert metrics["round_trip_coverage"].value < 0.2 < metrics["coverage"].value
+    assert stage.receipt["parents"]["checkpoint"] == checkpoint.digest
