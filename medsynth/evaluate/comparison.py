@@ -25,9 +25,8 @@ from medsynth.evaluate.fidelity import (
     squared_mmd,
 )
 from medsynth.evaluate.metrics import Metric
-from medsynth.evaluate.readers import Readers
+from medsynth.evaluate.readers import Images, Readers
 from medsynth.evaluate.similarity import mean_off_diagonal, pair_similarity
-from medsynth.evaluate.trunk import Images
 from medsynth.evaluate.two_sample import TwoSampleConfig, tell_apart
 
 NAMES = (

@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from medsynth.core.manifest import Scan
 from medsynth.core.schema import AttributeSchema
 from medsynth.evaluate.targets import Target, fit_targets
-from medsynth.evaluate.trunk import Images, Trunk, augment, to_tensor
 from medsynth.prepare.validation import inner_validation
+
+Images = Float[np.ndarray, "n i j k"]
 
 
 class ReaderConfig(BaseModel):
@@ -50,10 +51,25 @@ class Network(nn.Module):
 
     def __init__(self, targets: Sequence[Target], config: ReaderConfig, *, is_3d: bool) -> None:
         super().__init__()
-        self.features = Trunk(config.widths, config.num_features, is_3d=is_3d)
+        conv: type[nn.Module] = nn.Conv3d if is_3d else nn.Conv2d
+        layers: list[nn.Module] = []
+        previous = 1
+        for width in config.widths:
+            layers += [conv(previous, width, 3, stride=2, padding=1), nn.GroupNorm(8, width)]
+            layers += [nn.SiLU(), conv(width, width, 3, padding=1), nn.GroupNorm(8, width)]
+            layers += [nn.SiLU()]
+            previous = width
+        self.trunk = nn.Sequential(*layers)
+        self.neck = nn.Linear(2 * previous, config.num_features)
         self.heads = nn.ModuleDict(
             {t.name: nn.Linear(config.num_features, t.width) for t in targets}
         )
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images (n, 1, i, j[, k]) to features (n, num_features)."""
+        maps = self.trunk(x).flatten(2)
+        # The mean sees texture, the maximum sees one small lesion.
+        return F.silu(self.neck(torch.cat([maps.mean(2), maps.amax(2)], 1)))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Outputs (n, width) of every head."""
@@ -135,7 +151,7 @@ def _fit(
     interval = max(1, config.num_steps // config.num_checks)
     for step in range(1, config.num_steps + 1):
         chosen = train[torch.randint(len(train), (config.batch_size,))]
-        loss = _loss(network(augment(images[chosen], config.max_shift)), targets, truth, chosen)
+        loss = _loss(network(_augment(images[chosen], config.max_shift)), targets, truth, chosen)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -188,6 +204,23 @@ def _target_loss(target: Target, output: Tensor, wanted: Tensor) -> Tensor:
     if target.attribute.kind == "labels":
         return F.binary_cross_entropy_with_logits(output, wanted, pos_weight=weights)
     return F.cross_entropy(output, wanted, weight=weights)
+
+
+def _augment(x: Tensor, max_shift: int) -> Tensor:
+    """A small shift, gain, offset and noise: what tells two scanners apart, not two people."""
+    num_axes = x.ndim - 2
+    shifts = torch.randint(-max_shift, max_shift + 1, (len(x), num_axes)).tolist()
+    axes = tuple(range(1, x.ndim - 1))
+    moved = [torch.roll(one, shift, axes) for one, shift in zip(x, shifts, strict=True)]
+    shape = (len(x),) + (1,) * (x.ndim - 1)
+    gain, offset = 1 + 0.05 * torch.randn(shape), 0.02 * torch.randn(shape)
+    return torch.stack(moved) * gain + offset + 0.01 * torch.randn_like(x)
+
+
+def to_tensor(images: Images) -> Tensor:
+    """Scans in [0, 1] as networks see them: (n, 1, i, j[, k]) in [-1, 1]."""
+    x = torch.from_numpy(np.ascontiguousarray(images, np.float32))[:, None] * 2 - 1
+    return x[..., 0] if images.shape[3] == 1 else x
 
 
 def _batches(images: Images) -> list[Tensor]:

@@ -7,11 +7,13 @@ from medsynth.evaluate.two_sample import TwoSampleConfig, tell_apart
 CONFIG = TwoSampleConfig(num_steps=60, widths=(8, 16))
 
 
-def test_fresh_scans_of_one_distribution_are_not_told_apart(train_phantoms, control_phantoms, rng):
-    told = tell_apart(control_phantoms.images, train_phantoms.images[:80], CONFIG, seed=0)
-    low, high = told.interval(rng, 100)
-    assert low < 0.5 < high
-    assert abs(told.auc - 0.5) < 0.2
+def test_fresh_scans_of_one_distribution_are_not_told_apart(train_phantoms):
+    images = np.split(train_phantoms.images, 6)
+    found = [
+        tell_apart(one, other, CONFIG, seed=seed).auc
+        for seed, (one, other) in enumerate(zip(images[:3], images[3:], strict=True))
+    ]
+    assert 0.35 < np.mean(found) < 0.6
 
 
 def test_blurred_copies_are_told_apart(train_phantoms, control_phantoms, rng):
@@ -28,7 +30,7 @@ def test_a_row_of_both_sides_is_held_out_together_and_nothing_is_learned_from_it
     told = tell_apart(images, images.copy(), CONFIG, seed=1)
     np.testing.assert_allclose(told.real, told.others, atol=1e-6)
     assert told.auc == pytest.approx(0.5)
-    assert sorted(np.bincount(told.folds)) == [10, 10, 10]
+    assert sorted(np.bincount(told.folds)) == [15, 15]
 
 
 def test_volumes_are_told_apart_the_same_for_the_same_seed(rng):
@@ -43,5 +45,5 @@ def test_volumes_are_told_apart_the_same_for_the_same_seed(rng):
 
 def test_sets_too_small_to_be_parted_are_refused(rng):
     images = rng.random((8, 9, 9, 1), np.float32)
-    with pytest.raises(ValueError, match="at least 6, got 5 and 5"):
-        tell_apart(images[:5], images[:5], CONFIG, seed=0)
+    with pytest.raises(ValueError, match="at least 4, got 3 and 3"):
+        tell_apart(images[:3], images[:3], CONFIG, seed=0)
