@@ -9,6 +9,7 @@ from medsynth.models.denoiser import DenoiserConfig
 from medsynth.models.objective import Objective, Target
 from medsynth.models.reconstruction import ReconstructionLoss
 from medsynth.train.dp_config import DpConfig
+from medsynth.train.movement import Movement
 from medsynth.train.recipe import Precision, Recipe, Schedule
 
 FEATURES_RATE = 2e-3
@@ -75,6 +76,15 @@ class TrainConfig(BaseModel):
     """AdamW's decay of the denoiser's weights."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout inside the denoiser's attention."""
+    latent_copies: int = Field(default=0, ge=0)
+    """Copies of every training scan, turned, scaled and shifted a little, that the denoiser learns
+    from as often as from the scan itself."""
+    copy_angle: float = Field(default=3.0, ge=0)
+    """Most degrees by which a copy is turned about each axis."""
+    copy_zoom: float = Field(default=0.03, ge=0, lt=1)
+    """Most by which a copy is larger or smaller, a share."""
+    copy_shift: float = Field(default=1.0, ge=0)
+    """Most voxels by which a copy is moved along each axis; `largest_gain` holds for it, too."""
     attribute_dropout: float = Field(default=0.1, ge=0, lt=1)
     """How often an attribute, and how often a scan's attributes together, are not asked for."""
     ema_lengths: tuple[float, ...] = Field(default=(0.05, 0.1), min_length=1)
@@ -111,6 +121,8 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 f"autoencoder channels must be multiples of 8, got {self.autoencoder_channels}"
             )
+        if self.dp and self.latent_copies:
+            raise ValueError("private training learns from scans alone: latent_copies must be 0")
         if not all(0 < length < 0.28 for length in self.ema_lengths):
             raise ValueError(f"ema_lengths must lie in (0, 0.28), got {self.ema_lengths}")
         return self
@@ -135,6 +147,11 @@ class TrainConfig(BaseModel):
             channels=self.denoiser_channels,
             dropout=self.dropout,
         )
+
+    @property
+    def movement(self) -> Movement:
+        """How far copies differ from their scans."""
+        return Movement(self.copy_angle, self.copy_zoom, self.copy_shift, self.largest_gain)
 
     @property
     def denoiser_objective(self) -> Objective:

@@ -27,7 +27,13 @@ from medsynth.train.dp_statement import state, write_statement
 from medsynth.train.fit import Task, fit
 from medsynth.train.fold import TrainingFold
 from medsynth.train.latent_rows import LatentRows
-from medsynth.train.latents import finish_training, read_autoencoder, read_latents, read_scale
+from medsynth.train.latents import (
+    encode_moved,
+    finish_training,
+    read_autoencoder,
+    read_latents,
+    read_scale,
+)
 from medsynth.train.order import batch_rows, step_seed
 from medsynth.train.ranks import Share, current_share
 from medsynth.train.report import OnStep
@@ -72,7 +78,11 @@ def build_checkpoint(
     x0 = LatentRows.of(read_latents(latents), scale, device)
     asked = encode_attributes(fold.schema, trained, fold.attributes).to(device)
     if config.dp is None:
-        task = _plain_task(network, x0, asked, fold, config, seed)
+        copies = None
+        if config.latent_copies:
+            moved = encode_moved(fold, read_autoencoder(latents).to(device), config, seed)
+            copies = LatentRows.of(moved.reshape(-1, *moved.shape[2:]), scale, device)
+        task = _plain_task(network, x0, copies, asked, fold, config, seed)
     else:
         steps = private_steps(
             x0.all(),
@@ -113,6 +123,7 @@ def build_checkpoint(
 def _plain_task(
     network: ConditionedDenoiser,
     x0: LatentRows,
+    copies: LatentRows | None,
     asked: AttributeBatch,
     fold: TrainingFold,
     config: TrainConfig,
@@ -122,25 +133,33 @@ def _plain_task(
     learning, steering = (keep.nonzero().squeeze(1) for keep in (~is_validation, is_validation))
     return Task(
         network,
-        loss=_training_loss(x0, asked, learning, config, seed),
+        loss=_training_loss(x0, copies, asked, learning, config, seed),
         validate=_validation_loss(x0.take(steering), asked.take(steering), seed),
     )
 
 
 def _training_loss(
     x0: LatentRows,
+    copies: LatentRows | None,
     asked: AttributeBatch,
     learning: Int[Tensor, " learning"],
     config: TrainConfig,
     seed: int,
 ) -> Callable[[nn.Module, int, Share], dict[str, Tensor]]:
     def loss(network: nn.Module, step: int, share: Share) -> dict[str, Tensor]:
-        rows = learning[batch_rows(len(learning), config.denoiser_batch, seed, step)]
+        places = batch_rows(len(learning), config.denoiser_batch, seed, step)
+        rows = learning[places]
         batch = asked.take(rows).dropped(config.attribute_dropout)
         noise = torch.randn((len(rows), *x0.mapped.shape[1:]))
         t, mine = config.denoiser_objective.draw_times(len(rows)), share.rows(len(rows))
+        which = torch.randint(config.latent_copies + 1, (len(rows),))
+        clean = x0.take(rows[mine])
+        if copies is not None:
+            moved = copies.take((which[mine] - 1).clamp_min(0) * len(learning) + places[mine])
+            is_moved = (which[mine] > 0).to(x0.device)
+            clean = torch.where(is_moved.view(-1, *[1] * (clean.ndim - 1)), moved, clean)
         noise, t = noise[mine].to(x0.device), t[mine].to(x0.device)
-        errors: Tensor = network(x0.take(rows[mine]), noise, t, batch.take(mine))
+        errors: Tensor = network(clean, noise, t, batch.take(mine))
         return {"loss": errors.mean()}
 
     return loss

@@ -24,6 +24,7 @@ from medsynth.models.synthesizer import LatentScale
 from medsynth.train.autoencoder import encode_all, train_autoencoder
 from medsynth.train.config import TrainConfig
 from medsynth.train.fold import TrainingFold
+from medsynth.train.order import step_seed
 from medsynth.train.ranks import current_share
 from medsynth.train.report import OnStep
 from medsynth.train.state import FOLDER, Progressed
@@ -56,6 +57,20 @@ def encode_latents(
     images = frame.to_tensor(fold.volumes)
     latents = encode_all(network.to(best_device()), images, config.autoencoder_batch)
     _write(folder, fold, network, latents, scale)
+
+
+def encode_moved(
+    fold: TrainingFold, network: Autoencoder, config: TrainConfig, seed: int
+) -> Float[np.ndarray, "copies n c *latent"]:
+    """Latents of moved copies of the scans that training learns from, in their order, fp16."""
+    frame, spacing = Frame(fold.spatial_shape, config.multiple), np.array(fold.geometry.spacing)
+    rng = np.random.default_rng(step_seed(seed, "checkpoint", "copies"))
+    copies = []
+    for _ in range(config.latent_copies):
+        scans = fold.volumes[~fold.is_validation]
+        moved = np.stack([config.movement.move(scan, spacing, rng) for scan in scans])
+        copies.append(encode_all(network, frame.to_tensor(moved), config.autoencoder_batch))
+    return np.stack(copies)
 
 
 def _write(

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from medsynth.checkpoint import load_generator
 from medsynth.core.errors import TooFewSubjects
@@ -14,6 +15,7 @@ from medsynth.core.stage import open_stage
 from medsynth.models.objective import Objective
 from medsynth.models.synthesizer import SamplerConfig
 from medsynth.train.config import TrainConfig
+from medsynth.train.dp_config import DpConfig
 from medsynth.train.train import train
 
 KILLED = """
@@ -84,6 +86,21 @@ def test_another_denoiser_keeps_the_autoencoder(tmp_path, prepared, tiny):
     assert (latents.reused, checkpoint.reused) == (True, False)
 
 
+def test_copies_teach_what_their_scans_teach_and_more_once_they_move(tmp_path, prepared, tiny):
+    """Copies that stay where they are are their scans, in the scans' order."""
+    still = {"copy_angle": 0.0, "copy_zoom": 0.0, "copy_shift": 0.0, "largest_gain": 0.0}
+    source, weights = prepared(tmp_path), []
+    for changes in ({}, {"latent_copies": 2}, {"latent_copies": 2, "copy_shift": 2.0}):
+        config = tiny.model_copy(update=still | changes)
+        latents, checkpoint = train(source, tmp_path, config)
+        file = load_file(checkpoint.path / "denoiser.safetensors")
+        weights.append(np.concatenate([tensor.ravel() for tensor in file.values()]))
+    assert latents.reused
+    plain, same, moved = weights
+    # Splines and half precision round, and Adam's first steps amplify it.
+    assert np.abs(same - plain).mean() < 0.1 * np.abs(moved - plain).mean()
+
+
 def test_only_the_training_fold_shapes_the_generator(tmp_path, prepared, tiny):
     files = []
     for seed in (1, 2):
@@ -142,6 +159,11 @@ def test_too_few_subjects_are_refused(tmp_path, prepared, tiny):
 def test_shapes_the_networks_cannot_have_are_refused():
     with pytest.raises(ValueError, match="multiples of 16"):
         TrainConfig(denoiser_channels=(24, 32))
+
+
+def test_private_training_has_no_copies():
+    with pytest.raises(ValueError, match="latent_copies must be 0"):
+        TrainConfig(latent_copies=2, dp=DpConfig())
 
 
 def test_no_state_is_left_behind(tmp_path, prepared, tiny):
