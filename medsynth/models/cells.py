@@ -19,6 +19,8 @@ from medsynth.core.schema import Attribute, Attributes, AttributeSchema, Attribu
 NUM_BINS = (8, 4, 2)
 ENOUGH, COVERED = 11, 0.8
 NUM_PARTS = 12
+_NEARLY = 1e-6
+"""Of a step: what rounding may take from a quantile that lies on the grid."""
 _WITHOUT_CELLS = ("text", "mask")
 
 Interval = tuple[float, float]
@@ -197,17 +199,19 @@ def _precision(values: Sequence[float]) -> float:
 def _edges(
     attribute: Attribute, rows: Sequence[Attributes], step: float, num_bins: int
 ) -> tuple[float, ...]:
-    """Quantile edges on the step's grid; the outer ones leave 1 % of the scans outside.
+    """Quantile edges on the step's grid; the outer ones leave 1 % of the scans outside, or more.
 
-    A lone extreme value is thus neither asked for nor readable from the table.
+    A lone extreme value is thus neither asked for nor readable from the table, and whatever is
+    drawn from it lies in the trained range.
     """
     values = _numbers(attribute, rows)
     if not values:
         return (0.0, step)
     shares = np.clip(np.linspace(0, 1, num_bins + 1), 0.01, 0.99)
-    inner = [_on_grid(edge, step) for edge in np.quantile(values, shares)]
-    inner[-1] += step
-    return tuple(sorted({_on_grid(edge, step) for edge in inner}))
+    found = np.quantile(values, shares) / step
+    low, high = math.ceil(found[0] - _NEARLY), math.floor(found[-1] + _NEARLY)
+    inner = [min(max(round(edge), low), high) for edge in found[1:-1]]
+    return tuple(sorted({round(n * step, 10) for n in (low, *inner, max(high, low) + 1)}))
 
 
 def _on_grid(value: float, step: float) -> float:

@@ -60,7 +60,7 @@ def encode_latents(
 
 
 def encode_moved(
-    fold: TrainingFold, network: Autoencoder, config: TrainConfig, seed: int
+    fold: TrainingFold, network: AnyAutoencoder, config: TrainConfig, seed: int
 ) -> Float[np.ndarray, "copies n c *latent"]:
     """Latents of moved copies of the scans that training learns from, in their order, fp16."""
     frame, spacing = Frame(fold.spatial_shape, config.multiple), np.array(fold.geometry.spacing)

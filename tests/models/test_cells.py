@@ -3,6 +3,7 @@ from dataclasses import asdict
 from itertools import pairwise
 
 import numpy as np
+import pytest
 
 from medsynth.core.schema import Attribute, AttributeSchema
 from medsynth.models.cells import (
@@ -14,6 +15,7 @@ from medsynth.models.cells import (
     count_cells,
     draw_value,
 )
+from medsynth.models.conditioning import check_request, learn_attributes
 
 SCHEMA = AttributeSchema((Attribute("age", "continuous"), Attribute("sex", "category")))
 
@@ -78,6 +80,21 @@ def test_values_stay_in_their_bin_and_whole_numbers_whole(rng):
     assert 0 <= min(values) <= max(values) < 1000
     assert np.median(values) < 100
     assert draw_value(age, None, 1.0, rng) is None
+
+
+@pytest.mark.parametrize("unit", [1.0, 0.37])
+def test_whatever_is_drawn_was_trained(rng, unit):
+    """Of few subjects the quantiles lie between values."""
+    schema = AttributeSchema((Attribute("age", "continuous"),))
+    for count in (12, 30, 57):
+        ages = unit * rng.integers(20, 60, count)
+        rows = [{"age": float(age)} for age in ages]
+        trained = learn_attributes(schema, rows)
+        table = count_cells(schema, rows, [str(n) for n in range(count)])
+        for cell in table.blocks[0]:
+            for _ in range(40):
+                value = draw_value(schema["age"], cell.bins["age"], table.steps["age"], rng)
+                check_request(schema, trained, {"age": value})
 
 
 def test_a_lone_extreme_stays_outside_of_the_table():
