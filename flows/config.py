@@ -63,12 +63,14 @@ class RunConfig(BaseModel):
     """What leaves, and under which licence."""
 
     def resolved(self) -> dict[str, Any]:
-        """Plain JSON of every value, defaults too; never the path of a policy or a table."""
+        """Plain JSON of every value, defaults too; never the path of a file."""
         fields = self.model_dump(mode="json")
         if Path(self.policy).suffix == ".toml":
             fields["policy"] = "a file"
         if isinstance(self.sample.like, str) and self.sample.like:
             fields["sample"]["like"] = "a table"
+        if self.train.perceptual_weights is not None:
+            fields["train"]["perceptual_weights"] = "a file"
         return fields
 
 

@@ -52,7 +52,8 @@ def sampler_of(generator: Generator, plan: Plan) -> SamplerConfig:
     ours = generator.synthesizer
     low, high = plan.guidance_interval
     try:
-        check_method(plan.method, ours.objective)
+        if plan.method is not None:
+            check_method(plan.method, ours.objective)
         check_request(ours.schema, ours.trained, plan.negative)
         guidance = Guidance(
             plan.guidance, low, high, plan.guidance_by, plan.negative, plan.guidance_rescale

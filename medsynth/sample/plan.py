@@ -58,8 +58,8 @@ class Plan(BaseModel):
     """How far guided outputs get back the spread of those without guidance."""
     negative: Mapping[str, float | str] = Field(default_factory=dict)
     """What guidance moves away from, in place of nothing asked."""
-    method: Method = "ab2"
-    """Rule of the sampler."""
+    method: Method | None = None
+    """Rule of the sampler; if not given, the one that suits the generator."""
     num_steps: int = Field(10, ge=1, le=1000)
     """Steps of the sampler; one network pass each, and one more (heun: two each)."""
     threads: int = Field(1, ge=1)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from medsynth.core.digest import file_digest
 from medsynth.core.errors import UsageProblem
 from medsynth.core.stage import Artifact, Request, code_digest, produce
 from medsynth.models.frame import Frame
@@ -73,13 +74,15 @@ def train(
     code = code_digest("medsynth.train")
     if current_share().is_first:
         on_step(StepReport("latents", 0, 0, {}, 0.0, warnings=fold_warnings(fold)))
-    settings = config.model_dump(mode="json")
+    settings = config.model_dump(mode="json", exclude={"perceptual_weights"})
     # What only the denoiser reads may change without another autoencoder.
     chosen = config.model_dump(mode="json", include=_LATENTS_FIELDS) | {"multiple": config.multiple}
     if public_autoencoder is None:
         latents = _produce(
             out,
-            Request("latents", {"prepared": prepared.digest}, chosen, code, seed),
+            Request(
+                "latents", {"prepared": prepared.digest} | _features(config), chosen, code, seed
+            ),
             lambda folder: build_latents(folder, fold, config, seed, on_step),
         )
     else:
@@ -100,6 +103,12 @@ def train(
         )
 
     return latents, _produce(out, Request("checkpoint", parents, settings, code, seed), build)
+
+
+def _features(config: TrainConfig) -> dict[str, str]:
+    """Digest of a local file of features, whose path no receipt holds."""
+    local = config.perceptual_weights
+    return {} if local is None else {"features": file_digest(local)}
 
 
 def _produce(out: Path, request: Request, build: Callable[[Path], None]) -> Artifact:

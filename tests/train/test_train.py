@@ -6,13 +6,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
-from medsynth.checkpoint import load_generator
+from medsynth.checkpoint import load_generator, write_weights
 from medsynth.core.errors import TooFewSubjects
 from medsynth.core.schema import AttributeSchema
 from medsynth.core.stage import open_stage
 from medsynth.models.objective import Objective
+from medsynth.models.perceptual import FeatureConfig, FeatureNetwork
 from medsynth.models.synthesizer import SamplerConfig
 from medsynth.train.config import TrainConfig
 from medsynth.train.dp_config import DpConfig
@@ -139,6 +141,20 @@ def test_a_checkpoint_knows_what_its_network_predicts(tmp_path, prepared, tiny, 
     assert np.isfinite(generator.draw([{}], [0], seed=0, how=SamplerConfig(3))).all()
     with pytest.raises(ValueError, match="take ddim"):
         generator.draw([{}], [0], seed=0, how=SamplerConfig(3, method="euler"))
+
+
+def test_a_file_of_features_counts_by_its_content_and_is_never_named(tmp_path, prepared, tiny):
+    source = prepared(tmp_path)
+    quick = {"autoencoder_steps": 2, "denoiser_steps": 2, "perceptual_weight": 1.0}
+    local = tmp_path / "secret-name.safetensors"
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        write_weights(local, FeatureNetwork(FeatureConfig(2)))
+        given = tiny.model_copy(update=quick | {"perceptual_weights": local})
+        stages = train(source, tmp_path / "b", given)
+        assert not any(stage.reused for stage in stages)
+        assert "secret-name" not in "".join(str(stage.receipt) for stage in stages)
+    assert all(stage.reused for stage in train(source, tmp_path / "b", given))
 
 
 def test_the_latents_are_standardized_by_the_training_fold(tmp_path, prepared, tiny):
