@@ -42,6 +42,12 @@ _SOURCE_HELP = "Folder of scans, or dicomweb://HOST/ROOT, dicomwebs://, dimse://
 Table = Annotated[
     Path | None, typer.Option("--attributes", help="Table of attributes that joins the scans.")
 ]
+Masks = Annotated[
+    Path | None, typer.Option("--masks", help="Folder of masks to draw scans with, in turn.")
+]
+Texts = Annotated[
+    Path | None, typer.Option("--texts", help="CSV file of texts to draw scans with, in turn.")
+]
 Policy = Annotated[
     str | None, typer.Option("--policy", help="Name or file of the policy; else the config's.")
 ]
@@ -64,11 +70,13 @@ def run(
     source: Annotated[str, typer.Option("--source", help=_SOURCE_HELP)],
     out: Annotated[Path, typer.Option("--out", help="Parent of every stage folder.")],
     attributes: Table = None,
+    masks: Masks = None,
+    texts: Texts = None,
     json: AsJson = False,
     verbose: Verbose = False,
 ) -> Answer:
     """The whole pipeline, from scans to a release or the reason why there is none."""
-    return _verbs(verbose).run(config, source, out.absolute(), attributes)
+    return _verbs(verbose).run(config, source, out.absolute(), attributes, masks, texts)
 
 
 @app.command()
@@ -172,6 +180,8 @@ def sample(
         list[str] | None,
         typer.Option("--index", help="Only these scans of the plan: 417, or 400..420."),
     ] = None,
+    masks: Masks = None,
+    texts: Texts = None,
     policy: Policy = None,
     config: Config = None,
     json: AsJson = False,
@@ -179,7 +189,7 @@ def sample(
 ) -> Answer:
     """Draw a cohort of synthetic scans with the attributes asked for."""
     wanted = {"plan": plan, "count": count, "where": where, "index": index or ()}
-    return _verbs(verbose).sample(checkpoint, out.absolute(), wanted, policy, config)
+    return _verbs(verbose).sample(checkpoint, out.absolute(), wanted, policy, config, masks, texts)
 
 
 @app.command()

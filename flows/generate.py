@@ -12,11 +12,14 @@ from flows.facts import Outcome, cohort_facts, evaluation_facts
 from flows.job import Job
 from flows.session import TASK, Session, Stage, open_session
 from flows.workers import open_workers
+from medsynth.checkpoint import load_generator
 from medsynth.core.manifest import Manifest, load_arrays
 from medsynth.core.stage import Artifact, open_stage
 from medsynth.evaluate.evaluate import evaluate
+from medsynth.prepare.mask_folder import read_mask_folder
 from medsynth.release.pictures import image_grid, png_bytes
 from medsynth.sample.cohort import sample
+from medsynth.sample.given import NOTHING, Given, read_texts
 from medsynth.sample.plan import Plan
 from privacy.policy import read_policy
 
@@ -36,10 +39,24 @@ def sample_cohort(
             plan,
             indices=indices,
             k_min=k_min,
+            given=_given(session, checkpoint),
             workers=workers,
             progress=stage.progress,
         )
         return stage.finish(artifact, cohort_facts(artifact))
+
+
+def _given(session: Session, checkpoint: Artifact) -> Given:
+    """The masks that the operator gives, on the generator's grid, and the texts."""
+    folder, table = session.job.masks, session.job.texts
+    if folder is None and table is None:
+        return NOTHING
+    generator = load_generator(checkpoint.path)
+    schema = generator.schema
+    return Given(
+        read_mask_folder(folder, schema, generator.geometry) if folder else {},
+        read_texts(table, schema) if table else {},
+    )
 
 
 @task(name="evaluate", **TASK)

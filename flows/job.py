@@ -27,6 +27,10 @@ class Job(BaseModel):
     """Whether series that an archive failed to give are asked for again."""
     attributes: Path | None = None
     """Table of attributes."""
+    masks: Path | None = None
+    """Folder of masks that the cohort is drawn with."""
+    texts: Path | None = None
+    """CSV file of texts that the cohort is drawn with."""
     home: Path | None = None
     """Where keys, ledgers and the MLflow store live; MEDSYNTH_HOME where not given."""
     is_demo: bool = False
@@ -48,7 +52,9 @@ class Job(BaseModel):
         parse_address(given)
         return {**fields, "source": None, "archive": given}
 
-    @field_validator("config", "source", "archive", "attributes", "home", mode="before")
+    @field_validator(
+        "config", "source", "archive", "attributes", "masks", "texts", "home", mode="before"
+    )
     @classmethod
     def _not_given(cls, value: object) -> object:
         """Deployments write what they do not set as an empty text."""

@@ -15,6 +15,7 @@ from flows.pacs import retrieval_line
 from flows.verdict_table import gate_table, ledger_line, reason_group, verdict_color
 from medsynth.core.errors import MedsynthError
 from medsynth.evaluate.metrics import Metric
+from medsynth.evaluate.obedience import disobedience_words
 from medsynth.ingest.page.page import FILE_NAME as PAGE
 
 _HEADLINES = ("coverage", "precision", "mmd_reader", "similarity_ratio")
@@ -167,10 +168,22 @@ def _closing_lines(outcome: Outcome) -> tuple[str, ...]:
     reused = [f"found, not run: {', '.join(outcome.reused)}"] if outcome.reused else []
     return (
         *reused,
+        *_disobedience_lines(outcome),
         f"report   {outcome.report}",
         f"release  {release or 'none: the policy does not allow this cohort to leave'}",
         f"MLflow   {tracking_place(outcome.tracking_uri)}",
     )
+
+
+def evaluation_answer(outcome: Outcome) -> Answer:
+    """What a measurement answers: which attributes the scans do not follow stands on top."""
+    answer = stage_answer(outcome)
+    return replace(answer, lines=(*_disobedience_lines(outcome), *answer.lines))
+
+
+def _disobedience_lines(outcome: Outcome) -> tuple[str, ...]:
+    metrics = {name: Metric(**row) for name, row in (outcome.evaluation or {}).items()}
+    return tuple(f"asked    {words}" for words in disobedience_words(metrics))
 
 
 def _short(value: float | None) -> str:

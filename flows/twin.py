@@ -15,6 +15,8 @@ from flows.white_box import WhiteBox
 from medsynth.checkpoint import load_generator
 from medsynth.core.geometry import Geometry, Volume
 from medsynth.core.manifest import Manifest, Scan, store_scan
+from medsynth.core.masks import FOLDER as MASKS
+from medsynth.core.masks import mask_path, masks_named
 from medsynth.core.protocols import Denoiser, TrainTwin
 from medsynth.core.schema import Attributes
 from medsynth.core.stage import Artifact, Request, code_digest, produce
@@ -73,9 +75,14 @@ def _with_canaries(
     )
 
     def build(folder: Path) -> None:
-        shutil.rmtree(folder / "volumes", ignore_errors=True)
-        for scan in train_fold:
-            _link(prepared.path, folder, scan)
+        for name in ("volumes", MASKS):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        masks = masks_named(manifest.schema, (scan.attributes for scan in train_fold))
+        for path in [
+            *(scan.path for scan in train_fold),
+            *(mask_path(Path(), digest).as_posix() for digest in masks),
+        ]:
+            _link(prepared.path, folder, path)
         planted = [
             _plant(folder, geometry, f"canary-{number:06d}", volume, row)
             for number, (volume, row) in enumerate(zip(volumes, attributes, strict=True))
@@ -85,11 +92,11 @@ def _with_canaries(
     return produce(place, request, build)
 
 
-def _link(source: Path, folder: Path, scan: Scan) -> None:
+def _link(source: Path, folder: Path, path: str) -> None:
     """No second copy of a real scan is written."""
-    link = folder / scan.path
+    link = folder / path
     link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to((source / scan.path).absolute())
+    link.symlink_to((source / path).absolute())
 
 
 def _plant(

@@ -42,9 +42,19 @@ class Verbs:
 
         return _whole_way(job)
 
-    def run(self, config: Path, source: str, out: Path, attributes: Path | None) -> Answer:
+    def run(
+        self,
+        config: Path,
+        source: str,
+        out: Path,
+        attributes: Path | None,
+        masks: Path | None = None,
+        texts: Path | None = None,
+    ) -> Answer:
         """The whole pipeline."""
-        job = self._job(out, config, source=_source(source), attributes=_absolute(attributes))
+        given = {"attributes": attributes, "masks": masks, "texts": texts}
+        roots = {name: _absolute(path) for name, path in given.items()}
+        job = self._job(out, config, source=_source(source), **roots)
         return _whole_way(lambda: job)
 
     def ingest(
@@ -131,9 +141,12 @@ class Verbs:
         wanted: Mapping[str, Any],
         policy: str | None,
         config: Path | None,
+        masks: Path | None = None,
+        texts: Path | None = None,
     ) -> Answer:
         """Stage cohort/, or excerpt/ where indices are given."""
-        job = self._job(out, config, needs_keys=False, policy=policy)
+        given = {"masks": _absolute(masks), "texts": _absolute(texts)}
+        job = self._job(out, config, needs_keys=False, policy=policy, **given)
         from flows.cohort_answer import cohort_answer
         from flows.config import parse_indices, read_config, read_plan
         from flows.generate import sample_flow
@@ -172,13 +185,14 @@ class Verbs:
         """Stage evaluation/."""
         job = self._job(out, config, needs_keys=False)
         from flows.generate import evaluate_flow
-        from flows.summary import stage_answer
+        from flows.summary import evaluation_answer
 
         real = prepared or _beside(accepted, out, "prepared")
         cohort = _beside(accepted, out, "cohort")
         drawn = cohort if cohort.is_dir() else None
         generator = _folder(checkpoint) if checkpoint else None
-        return stage_answer(evaluate_flow(job, _folder(accepted), _folder(real), drawn, generator))
+        outcome = evaluate_flow(job, _folder(accepted), _folder(real), drawn, generator)
+        return evaluation_answer(outcome)
 
     def compare(
         self,

@@ -77,7 +77,7 @@ def _read_plan_file(cohort: Artifact) -> dict[str, Any]:
 def _redraw(checkpoint: Artifact, cohort: Artifact, k_min: int) -> Redraw | None:
     if not is_drawn_by(cohort, checkpoint):
         return None
-    return redraw_for(checkpoint.path, read_plan_of(cohort), k_min)
+    return redraw_for(checkpoint.path, read_plan_of(cohort), k_min, cohort=cohort.path)
 
 
 def grids_of(generator: Generator) -> tuple[Grid, ...]:

@@ -14,9 +14,12 @@ from torch import Tensor
 from medsynth.checkpoint import Generator
 from medsynth.core.protocols import Draw, Latents, Voxels
 from medsynth.core.schema import Attributes, AttributeValue
-from medsynth.models.conditioning import encode_attributes, split_words
+from medsynth.core.text import words_of
+from medsynth.models.conditioning import encode_attributes
 from medsynth.models.guidance import Guidance
 from medsynth.models.synthesizer import SamplerConfig
+from medsynth.models.text import MOST_WORDS
+from medsynth.models.trained import split_words
 
 ATTACK_SEEDS = 2**40
 """Seeds of an attack's draws start here, far from any cohort's."""
@@ -110,6 +113,11 @@ def _as_trained(
     attribute, seen = ours.schema[name], ours.trained[name]
     if value is None:
         return None
+    if attribute.kind == "mask":
+        return None  # what an attacker knows is a table
+    if attribute.kind == "text":
+        known = [word for word in words_of(str(value)) if word in seen.words]
+        return " ".join(known[:MOST_WORDS]) or None
     if attribute.is_numeric:
         return min(max(float(value), seen.low), seen.high) if clip else float(value)
     words = [word for word in split_words(attribute, value) if word in seen.words]

@@ -23,7 +23,7 @@ from medsynth.core.geometry import Geometry
 from medsynth.core.schema import Attributes, AttributeSchema
 from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
 from medsynth.models.cells import CellTable
-from medsynth.models.conditioning import ConditionEncoder, Trained, TrainedAttribute
+from medsynth.models.conditioning import ConditionEncoder
 from medsynth.models.denoiser import Denoiser, DenoiserConfig
 from medsynth.models.frame import Frame
 from medsynth.models.imported import (
@@ -34,9 +34,11 @@ from medsynth.models.imported import (
     ImportedDenoiser,
     ImportedDenoiserConfig,
 )
+from medsynth.models.masks import Masks
 from medsynth.models.objective import Objective
 from medsynth.models.schedule import NoiseSchedule
 from medsynth.models.synthesizer import LatentScale, SamplerConfig, Synthesizer
+from medsynth.models.trained import Trained, TrainedAttribute
 
 FORMAT = "medsynth-generator-2"
 BATCH_VOXELS = 32 * 64 * 64
@@ -61,6 +63,10 @@ class Generator:
     def batch(self) -> int:
         """Scans of one micro-batch."""
         return max(1, min(32, BATCH_VOXELS // math.prod(self.geometry.spatial_shape)))
+
+    def with_masks(self, masks: Masks) -> "Generator":
+        """The same generator, which can be asked for these masks by their digests."""
+        return replace(self, synthesizer=replace(self.synthesizer, masks=masks))
 
     def round_trip(self, volumes: Float[np.ndarray, "n i j k"]) -> Float[np.ndarray, "n i j k"]:
         """Volumes as the autoencoder gives them back."""

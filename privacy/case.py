@@ -14,6 +14,7 @@ from medsynth.core.digest import json_digest
 from medsynth.core.geometry import Volume
 from medsynth.core.keys import Keys
 from medsynth.core.manifest import Manifest, Scan, store_scan
+from medsynth.core.masks import copy_masks
 from medsynth.core.stage import Artifact, Request, code_digest
 from privacy import vault as vaults
 from privacy.folds import Fold, RealFolds
@@ -119,7 +120,10 @@ class Case:
                 self._write(folder, self.manifest.scans[position], volume)
                 for position, volume in judged.accepted.items()
             ]
-            self.manifest.keep(scans).write(folder)
+            kept = self.manifest.keep(scans)
+            kept.write(folder)
+            rows = [scan.attributes for scan in kept]
+            copy_masks(self.cohort.path, folder, kept.schema, rows)
             if self.vault is not None and len(judged.rejected):
                 vaults.lock(self.vault, self._rejected(judged), self.keys)
 

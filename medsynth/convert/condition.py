@@ -11,8 +11,8 @@ import torch
 from medsynth.convert.config import ContextAttribute
 from medsynth.core.schema import Attribute, AttributeSchema
 from medsynth.models.cells import Cell, CellTable
-from medsynth.models.conditioning import Trained, TrainedAttribute
 from medsynth.models.imported import ContextEncoder
+from medsynth.models.trained import Trained, TrainedAttribute
 
 
 def schema_of(attributes: Sequence[ContextAttribute]) -> AttributeSchema:

@@ -5,6 +5,7 @@ Needs the standard library alone: the networks' room imports it on bare GPU mach
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
@@ -14,6 +15,7 @@ Scale = Literal["linear", "log"]
 AttributeValue = float | str | None
 Attributes = Mapping[str, AttributeValue]
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 MISSING_WORDS = frozenset({"", "n/a", "na", "nan", "none", "null", "unknown", "-", "?"})
 
 
@@ -22,8 +24,9 @@ class Attribute:
     """One declared attribute.
 
     `low` and `high` bound a continuous attribute, in `unit`, on a linear or log(1 + x) `scale`;
-    `values` lists what an ordinal (in order), category or labels attribute can be. Several labels
-    at once are written "A|B". Missing is `None`, never a value.
+    `values` lists what an ordinal (in order), category or labels attribute can be, or the labels
+    of a mask; a mask without any is a sketch in grays. Several labels at once are written "A|B";
+    a mask is its digest (core.masks). Missing is `None`, never a value.
     """
 
     name: str
@@ -77,7 +80,11 @@ class Attribute:
         return value
 
     def _parse_words(self, text: str) -> str:
-        if self.kind in ("text", "mask"):
+        if self.kind == "text":
+            return text
+        if self.kind == "mask":
+            if not _DIGEST.fullmatch(text):
+                raise ValueError(f"{self.name} must be the digest of a mask")
             return text
         words = text.split("|") if self.kind == "labels" else [text]
         if self.values and not set(words) <= set(self.values):

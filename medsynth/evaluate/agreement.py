@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Shaped
+from scipy.special import softmax
 from scipy.stats import rankdata
 
 from medsynth.evaluate.metrics import Metric
-from medsynth.evaluate.targets import Target
+from medsynth.evaluate.targets import SEVERAL, Target
 
 Numbers = Float[np.ndarray, "n width"]
 
@@ -53,11 +54,14 @@ def scores_of(target: Target) -> tuple[Score, ...]:
             return float(np.abs(target.to_unit(truth[:, 0]) - target.to_unit(outputs[:, 0])).mean())
 
         return Score("r", 0.0, _correlation), Score("mae", None, mae)
-    if target.attribute.kind == "labels":
+    if target.attribute.kind in SEVERAL:
         return (Score("auc", 0.5, _mean_auc),)
     if target.width == 2:
         return (Score("auc", 0.5, _two_class_auc),)
-    return (Score("balanced_accuracy", 1 / target.width, _balanced_accuracy),)
+    accuracy = Score("balanced_accuracy", 1 / target.width, _balanced_accuracy)
+    if target.attribute.kind == "ordinal":
+        return Score("r", 0.0, _step_correlation), accuracy
+    return (accuracy,)
 
 
 def agreement_metrics(
@@ -121,6 +125,12 @@ def _correlation(truth: Numbers, outputs: Numbers) -> float:
     x, y = truth[:, 0] - truth[:, 0].mean(), outputs[:, 0] - outputs[:, 0].mean()
     spread = float(np.sqrt((x**2).sum() * (y**2).sum()))
     return float((x * y).sum()) / spread if spread > 0 else float("nan")
+
+
+def _step_correlation(truth: Numbers, outputs: Numbers) -> float:
+    """Correlation of an ordinal value's step with the step expected of the reader."""
+    steps = np.arange(truth.shape[1], dtype=np.float64)[:, None]
+    return _correlation(truth @ steps, softmax(outputs, axis=1) @ steps)
 
 
 def auc(is_positive: Float[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> float:

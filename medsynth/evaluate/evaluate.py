@@ -5,6 +5,7 @@ read: nothing is ever chosen by it. With the checkpoint that drew the cohort, re
 that went through its autoencoder are measured like synthetic ones: the best that it can do.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,16 @@ from pydantic import BaseModel, ConfigDict
 
 from medsynth.checkpoint import load_generator
 from medsynth.core.manifest import Manifest
+from medsynth.core.masks import Mask, load_masks
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
 from medsynth.evaluate.achieved import achieve, write_achieved
 from medsynth.evaluate.agreement import Reading, agreement_metrics
 from medsynth.evaluate.comparison import ComparisonConfig, Fold, compare_folds
+from medsynth.evaluate.mask_agreement import measure_masks
 from medsynth.evaluate.metrics import Metric, write_metrics
+from medsynth.evaluate.obedience import obedience
 from medsynth.evaluate.readers import ReaderConfig, Readers, train_readers
+from medsynth.evaluate.segmenter import SegmenterConfig
 from medsynth.evaluate.targets import Target
 from medsynth.sample.asked import read_asked
 
@@ -33,10 +38,14 @@ class EvaluateConfig(BaseModel):
 
     reader: ReaderConfig = ReaderConfig()
     """The readers' training."""
+    segmenter: SegmenterConfig = SegmenterConfig()
+    """The training of the readers of masks."""
     comparison: ComparisonConfig = ComparisonConfig()
     """Comparison with real held-out scans."""
     num_draws: int = 200
     """Bootstrap resamples behind the interval of each attribute's score."""
+    min_agreement: float = 0.5
+    """An attribute whose agreement lies surely below it is reported as not obeyed."""
 
 
 DEFAULTS = EvaluateConfig()
@@ -92,6 +101,17 @@ def evaluate(
         rng = np.random.default_rng(seed)
         outputs = readers.read(synthetic.images)
         metrics = attribute_metrics(readers, synthetic, outputs, control, rng, config.num_draws)
+        metrics |= measure_masks(
+            real.schema.attributes,
+            {"synthetic": synthetic, "train": train, "control": control},
+            _masks((prepared, real), (accepted, kept)),
+            config.segmenter,
+            rng,
+            seed=seed,
+            num_draws=config.num_draws,
+            min_known=config.reader.min_known,
+        )
+        metrics |= obedience(metrics, config.min_agreement)
         round_trip = load_generator(checkpoint.path).round_trip if checkpoint else None
         metrics |= compare_folds(
             readers, synthetic, train, control, rng, config.comparison, round_trip
@@ -104,6 +124,14 @@ def evaluate(
         progress(total, total)
 
     return produce(out, request, build)
+
+
+def _masks(*stages: tuple[Artifact, Manifest]) -> Mapping[str, Mask]:
+    """Every mask that these stages name."""
+    found: dict[str, Mask] = {}
+    for stage, manifest in stages:
+        found |= load_masks(stage.path, manifest.schema, (scan.attributes for scan in manifest))
+    return found
 
 
 def _check_shapes(*folds: Fold) -> None:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from medsynth.core.manifest import Scan
 from medsynth.core.schema import AttributeSchema
-from medsynth.evaluate.targets import Target, fit_targets
+from medsynth.evaluate.targets import SEVERAL, Target, fit_targets
 from medsynth.prepare.validation import inner_validation
 
 Images = Float[np.ndarray, "n i j k"]
@@ -201,7 +201,7 @@ def _target_loss(target: Target, output: Tensor, wanted: Tensor) -> Tensor:
     weights = torch.tensor(target.weights)
     if target.attribute.is_numeric:
         return F.smooth_l1_loss(output, wanted)
-    if target.attribute.kind == "labels":
+    if target.attribute.kind in SEVERAL:
         return F.binary_cross_entropy_with_logits(output, wanted, pos_weight=weights)
     return F.cross_entropy(output, wanted, weight=weights)
 

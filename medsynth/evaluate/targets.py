@@ -8,8 +8,13 @@ import numpy as np
 from jaxtyping import Float
 
 from medsynth.core.schema import Attribute, Attributes, AttributeSchema, AttributeValue
+from medsynth.core.text import UNKNOWN, words_of
 
-READABLE = ("continuous", "ordinal", "category", "labels")
+READABLE = ("continuous", "ordinal", "category", "labels", "text")
+MOST_READ, RAREST = 16, 0.1  # words of a text that are read, and the share of scans that have them
+
+SEVERAL = ("labels", "text")
+"""Kinds whose values hold several words at once; of a text the words are read, not their order."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Target:
         """The value that each row of a reader's outputs stands for."""
         if self.attribute.is_numeric:
             return [float(value) for value in self.to_unit(outputs[:, 0])]
-        if self.attribute.kind == "labels":
+        if self.attribute.kind in SEVERAL:
             return [self._labels(row) for row in outputs - np.log(self.weights)]
         return [self.values[int(row.argmax())] for row in outputs]
 
@@ -61,14 +66,22 @@ class Target:
             return [np.nan] * self.width
         if self.attribute.is_numeric:
             return [(_scaled(self.attribute, float(value)) - self.mean) / self.sd]
-        words = str(value).split("|") if self.attribute.kind == "labels" else [str(value)]
-        if self.attribute.kind != "labels" and words[0] not in self.values:
+        words = _words(self.attribute, value)
+        if self.attribute.kind not in SEVERAL and not words <= set(self.values):
             return [np.nan] * self.width
         return [float(word in words) for word in self.values]
 
     def _labels(self, logits: Float[np.ndarray, " width"]) -> str:
         chosen = [value for value, logit in zip(self.values, logits, strict=True) if logit > 0]
-        return "|".join(sorted(chosen or [self.values[int(logits.argmax())]]))
+        joint = " " if self.attribute.kind == "text" else "|"
+        return joint.join(sorted(chosen or [self.values[int(logits.argmax())]]))
+
+
+def _words(attribute: Attribute, value: AttributeValue) -> set[str]:
+    """The words of a value, each once."""
+    if attribute.kind == "text":
+        return set(words_of(str(value)))
+    return set(str(value).split("|")) if attribute.kind == "labels" else {str(value)}
 
 
 def _scaled(attribute: Attribute, value: float) -> float:
@@ -83,7 +96,9 @@ def fit_targets(
     for attribute in schema:
         known = [row[attribute.name] for row in rows if row.get(attribute.name) is not None]
         if attribute.kind in READABLE and len(known) >= min_known and len(set(known)) > 1:
-            targets.append(_fit(attribute, known))
+            fitted = _fit(attribute, known)
+            if fitted.values or attribute.is_numeric:
+                targets.append(fitted)
     return tuple(targets)
 
 
@@ -91,9 +106,12 @@ def _fit(attribute: Attribute, known: Sequence[AttributeValue]) -> Target:
     if attribute.is_numeric:
         scaled = [_scaled(attribute, float(value)) for value in known if value is not None]
         return Target(attribute, mean=float(np.mean(scaled)), sd=float(np.std(scaled)) or 1.0)
-    is_labels = attribute.kind == "labels"
-    words = [w for v in known for w in (str(v).split("|") if is_labels else [str(v)])]
-    counts = Counter(words)
+    is_labels = attribute.kind in SEVERAL
+    counts = Counter(word for value in known for word in _words(attribute, value))
+    if attribute.kind == "text":
+        telling = {w: n for w, n in counts.items() if RAREST <= n / len(known) <= 1 - RAREST}
+        counts = Counter(dict(Counter(telling).most_common(MOST_READ)))
+        del counts[UNKNOWN]
     values = tuple(value for value in attribute.values or sorted(counts) if counts[value])
     shares = np.array([counts[value] / len(known) for value in values])
     weights = (1 - shares) / shares if is_labels else 1 / (len(values) * shares)

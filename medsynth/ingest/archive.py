@@ -5,6 +5,7 @@ a wrong volume without a flag is the one thing that must never happen.
 """
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from medsynth.core.digest import file_digest
 from medsynth.core.errors import UsageProblem
 from medsynth.core.keys import Keys
 from medsynth.core.manifest import Manifest, Scan
+from medsynth.core.masks import FOLDER as MASKS
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
 from medsynth.ingest.collect import Collection
 from medsynth.ingest.config import IngestConfig
@@ -28,7 +30,9 @@ from medsynth.ingest.facts.schema import (
     shown_fields,
 )
 from medsynth.ingest.facts.table import Table, find_table, read_table
+from medsynth.ingest.facts.texts import scrub_texts
 from medsynth.ingest.files.bids import BidsLayout, read_layout
+from medsynth.ingest.files.mask_images import stored_masks
 from medsynth.ingest.hush import hushed
 from medsynth.ingest.page.page import write_page
 from medsynth.ingest.quarantine import Quarantine
@@ -99,7 +103,11 @@ class _Work:
         collection = Collection(context, self.workers, self.progress, Quarantine(naming))
         with hushed():
             collection.collect(self._listed(collection), folder)
-        read = list(collection.scans.values())
+        shutil.rmtree(folder / MASKS, ignore_errors=True)
+        read = [
+            (scan, stored_masks(folder, scan, facts, self.config))
+            for scan, facts in collection.scans.values()
+        ]
         manifest, attributes = _manifest(read, self.config, self.table)
         manifest.write(folder)
         collection.quarantine.write(folder)
@@ -136,7 +144,9 @@ def _manifest(
     for scan, facts in read:
         attributes, flags = attributes_of(fields, facts)
         scans.append(replace(scan, attributes=attributes, flags=(*scan.flags, *flags)))
-    return Manifest(tuple(scans), schema_of(fields)), attribute_report(fields, known)
+    identifying = frozenset[str]().union(*(facts.identifying for facts in known))
+    clean = scrub_texts(scans, config, identifying)
+    return Manifest(tuple(clean), schema_of(fields)), attribute_report(fields, known)
 
 
 def _summary(manifest: Manifest, collection: Collection, num_files: int) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from medsynth.core.schema import Scale
 from medsynth.ingest.facts.units import is_known_unit
@@ -11,7 +11,7 @@ from medsynth.ingest.files.nifti_config import NiftiConfig
 from medsynth.ingest.pixels.config import PixelChecks
 from medsynth.ingest.sandbox import Limits
 
-_MASK_RULE = re.compile(r"mask:[^#]+(#\d+(,\d+)*)?")
+_MASK_RULE = re.compile(r"mask:[^#]+(#\d+(,\d+)*|#gray)?")
 
 
 class AttributeSource(BaseModel):
@@ -19,11 +19,14 @@ class AttributeSource(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["continuous", "ordinal", "category", "labels"] = "continuous"
-    """Free text is not among the kinds: it never leaves the archive."""
+    kind: Literal["continuous", "ordinal", "category", "labels", "mask", "text"] = "continuous"
+    """Of a text only words of letters that at least `min_subjects` subjects share are ever kept."""
+    min_subjects: int = Field(default=11, ge=1)
+    """Fewest subjects who share a word of a text."""
     source: str | tuple[str, ...] = ""
     """DICOM keyword, column of the table or "mask:WHERE#LABELS"; empty: the column, else the tag,
-    of this name. Several: the first that has a value, missing where two contradict each other."""
+    of this name. Several: the first that has a value, missing where two contradict each other. An
+    attribute of kind mask needs the latter, or "mask:WHERE#gray" for a sketch."""
     unit: str = ""
     """Unit of a continuous attribute; a source in another known unit is converted."""
     source_unit: str = ""
@@ -47,6 +50,14 @@ class AttributeSource(BaseModel):
         one = (self.source,) if isinstance(self.source, str) else self.source
         return tuple(source for source in one if source)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of a mask in order of their numbers; none for a sketch."""
+        ending = self.sources[0].partition("#")[2]
+        if ending == "gray":
+            return ()
+        return tuple(sorted(set(ending.split(",")), key=int)) if ending else ("1",)
+
     @field_validator("source")
     @classmethod
     def _is_mask_rule(cls, source: str | tuple[str, ...]) -> str | tuple[str, ...]:
@@ -54,6 +65,20 @@ class AttributeSource(BaseModel):
             if one.startswith("mask:") and not _MASK_RULE.fullmatch(one):
                 raise ValueError('a mask must be spelled "mask:WHERE" or "mask:WHERE#1,2"')
         return source
+
+    @model_validator(mode="after")
+    def _masks_have_masks(self) -> "AttributeSource":
+        endings = {source.rpartition("#")[2] for source in self.sources}
+        if self.kind == "mask":
+            if not self.sources or not all(s.startswith("mask:") for s in self.sources):
+                raise ValueError('an attribute of kind mask needs a source "mask:WHERE#LABELS"')
+            if len({source.partition("#")[2] for source in self.sources}) > 1:
+                raise ValueError("every source of a mask must have the same labels")
+            if self.values:
+                raise ValueError("the values of a mask are the labels of its source")
+        elif "gray" in endings and any(s.startswith("mask:") for s in self.sources):
+            raise ValueError("a gray sketch has no volume: the attribute must be of kind mask")
+        return self
 
     @field_validator("source_unit")
     @classmethod

@@ -4,7 +4,7 @@ Missing says that nobody recorded the value; null says that nobody asks for one,
 needs. Both are rows of an embedding per attribute, and never the same row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,79 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from medsynth.core.schema import Attribute, Attributes, AttributeSchema
+from medsynth.models.columns import to_columns, width_of
+from medsynth.models.masks import NO_MASKS, Masks, MaskTokens
+from medsynth.models.text import TextTokens
+from medsynth.models.trained import Trained, TrainedAttribute
 
 PRESENT, MISSING, NULL = 0, 1, 2
-_WORDS = ("category", "ordinal", "labels")
-
-
-@dataclass(frozen=True)
-class TrainedAttribute:
-    """What training saw of one attribute.
-
-    A continuous one has mean and sd on its own scale and the range [low, high] of the middle 98 %
-    of the subjects, in its unit; any other has the `words` that occurred.
-    """
-
-    name: str
-    mean: float = 0.0
-    sd: float = 1.0
-    low: float = 0.0
-    high: float = 0.0
-    words: tuple[str, ...] = ()
-
-
-Trained = Mapping[str, TrainedAttribute]
-
-
-def learn_attributes(schema: AttributeSchema, rows: Sequence[Attributes]) -> Trained:
-    """The statistics of the training fold."""
-    return {attribute.name: _learn(attribute, rows) for attribute in schema}
-
-
-def _learn(attribute: Attribute, rows: Sequence[Attributes]) -> TrainedAttribute:
-    name = attribute.name
-    present = [value for row in rows if (value := row.get(name)) is not None]
-    if attribute.kind in _WORDS:
-        words = {word for value in present for word in split_words(attribute, value)}
-        return TrainedAttribute(name, words=tuple(sorted(words)))
-    if not attribute.is_numeric:
-        raise ValueError(
-            f"{name}: attributes of kind {attribute.kind} cannot condition the generator yet"
-        )
-    if not present:
-        return TrainedAttribute(name)
-    values = np.array([float(value) for value in present])
-    scaled = to_scale(attribute, values)
-    low, high = np.quantile(values, [0.01, 0.99])
-    sd = float(scaled.std()) or 1.0
-    return TrainedAttribute(name, float(scaled.mean()), sd, float(low), float(high))
-
-
-def split_words(attribute: Attribute, value: float | str) -> list[str]:
-    """The single words of a value: several for labels."""
-    return str(value).split("|") if attribute.kind == "labels" else [str(value)]
-
-
-def to_scale(attribute: Attribute, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Values on the attribute's own scale: linear, or log(1 + x)."""
-    return np.log1p(np.maximum(values, 0)) if attribute.scale == "log" else values
-
-
-def check_request(schema: AttributeSchema, trained: Trained, request: Attributes) -> None:
-    """Raise ValueError, naming the attribute, for what training never saw."""
-    for name, value in request.items():
-        if name not in schema.names:
-            raise ValueError(f"{name}: the generator was not trained on such an attribute")
-        if value is None:
-            continue
-        seen = trained[name]
-        if schema[name].is_numeric:
-            if not seen.low <= float(value) <= seen.high:
-                raise ValueError(
-                    f"{name} must lie in the trained range {seen.low:g}..{seen.high:g}"
-                )
-        elif not set(split_words(schema[name], value)) <= set(seen.words):
-            raise ValueError(f"{name} must be one of the trained values {', '.join(seen.words)}")
 
 
 @dataclass(frozen=True)
@@ -124,14 +57,23 @@ class AttributeBatch:
 
 
 def encode_attributes(
-    schema: AttributeSchema, trained: Trained, rows: Sequence[Attributes]
+    schema: AttributeSchema,
+    trained: Trained,
+    rows: Sequence[Attributes],
+    masks: Masks = NO_MASKS,
 ) -> AttributeBatch:
-    """Requests or recorded attributes as one batch; a name left out is missing."""
+    """Requests or recorded attributes as one batch; a name left out is missing.
+
+    Where training never saw the attribute missing, it is not asked for. `masks` are those that
+    the rows name.
+    """
     values, states = [], []
     for attribute in schema:
         column = [row.get(attribute.name) for row in rows]
-        values.append(_columns(attribute, trained[attribute.name], column))
-        states.append([MISSING if value is None else PRESENT for value in column])
+        seen = trained[attribute.name]
+        values.append(to_columns(attribute, seen, column, masks))
+        absent = MISSING if seen.has_missing else NULL
+        states.append([absent if value is None else PRESENT for value in column])
     width = np.concatenate(values, axis=1) if values else np.zeros((len(rows), 0))
     state = np.array(states, np.int64).reshape(len(schema), len(rows)).T
     return AttributeBatch(
@@ -139,57 +81,75 @@ def encode_attributes(
     )
 
 
-def _columns(
-    attribute: Attribute, seen: TrainedAttribute, column: Sequence[float | str | None]
-) -> Float[np.ndarray, "n width"]:
-    if attribute.is_numeric:
-        raw = np.array([seen.mean if value is None else float(value) for value in column])
-        return ((to_scale(attribute, raw) - seen.mean) / seen.sd)[:, None]
-    flags = np.zeros((len(column), len(seen.words)))
-    for row, value in enumerate(column):
-        for word in [] if value is None else split_words(attribute, value):
-            if word not in seen.words:
-                raise ValueError(f"{attribute.name}: a value that training never saw")
-            flags[row, seen.words.index(word)] = 1
-    return flags
-
-
 class ConditionEncoder(nn.Module):
-    """A batch of attributes to tokens (n, attributes, dim); without attributes, one constant."""
+    """A batch of attributes to tokens (n, tokens, dim), masks' tokens of each position last.
+
+    Every attribute has one token, a text some, that of a mask is the mean over its positions;
+    without attributes there is one constant. Several masks are added up where they meet.
+    """
 
     def __init__(self, schema: AttributeSchema, trained: Trained, dim: int) -> None:
         super().__init__()
-        self.widths = [1 if a.is_numeric else len(trained[a.name].words) for a in schema]
+        self.widths = [width_of(a, trained[a.name]) for a in schema]
+        self.is_mask = [a.kind == "mask" and width > 0 for a, width in self._pairs(schema)]
         self.readers = nn.ModuleList(
-            NumberToken(dim) if a.is_numeric else nn.Linear(len(trained[a.name].words), dim, False)
-            for a in schema
-            if a.is_numeric or trained[a.name].words
+            _reader(a, trained[a.name], width, dim) for a, width in self._pairs(schema) if width
         )
-        self.has_reader = [a.is_numeric or bool(trained[a.name].words) for a in schema]
         self.absent = nn.Embedding(max(1, 2 * len(schema)), dim)
+
+    def _pairs(self, schema: AttributeSchema) -> Iterable[tuple[Attribute, int]]:
+        return zip(schema, self.widths, strict=True)
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of one scan."""
-        return max(1, len(self.widths))
+        """Tokens of one scan, but for those of positions."""
+        texts = [reader for reader in self.readers if isinstance(reader, TextTokens)]
+        return max(1, len(self.widths) + sum(text.num_tokens - 1 for text in texts))
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether there are tokens of positions."""
+        return any(self.is_mask)
 
     def forward(self, batch: AttributeBatch) -> Float[Tensor, "n tokens dim"]:
-        """One token per attribute; missing and null ones from their own rows."""
+        """Tokens of what is present; missing and null ones from their own rows."""
         if not self.widths:
             row = batch.states.new_zeros((len(batch), 1))
             constant: Tensor = self.absent(row)
             return constant
         rows = 2 * torch.arange(len(self.widths), device=batch.states.device)
         absent: Tensor = self.absent(rows + (batch.states - 1).clamp_min(0))
-        is_present = (batch.states == PRESENT).unsqueeze(-1)
-        return torch.where(is_present, self._read(batch, absent), absent)
+        parts = [
+            _where_present(batch.states[:, index], token, absent[:, index])
+            for index, token in enumerate(self._read(batch, absent))
+        ]
+        planes = [part for part, is_mask in zip(parts, self.is_mask, strict=True) if is_mask]
+        tokens = [
+            part.mean(dim=1, keepdim=True) if is_mask else part
+            for part, is_mask in zip(parts, self.is_mask, strict=True)
+        ]
+        return torch.cat([*tokens, torch.stack(planes).sum(dim=0)] if planes else tokens, dim=1)
 
-    def _read(self, batch: AttributeBatch, absent: Tensor) -> Tensor:
+    def _read(self, batch: AttributeBatch, absent: Tensor) -> list[Tensor]:
         readers, tokens = iter(self.readers), []
         columns = torch.split(batch.values, self.widths, dim=1)
-        for index, (has_reader, column) in enumerate(zip(self.has_reader, columns, strict=True)):
-            tokens.append(next(readers)(column) if has_reader else absent[:, index])
-        return torch.stack(tokens, dim=1)
+        for index, column in enumerate(columns):
+            tokens.append(next(readers)(column) if self.widths[index] else absent[:, index])
+        return tokens
+
+
+def _reader(attribute: Attribute, seen: TrainedAttribute, width: int, dim: int) -> nn.Module:
+    if attribute.kind == "mask":
+        return MaskTokens(seen.grid, len(attribute.values), dim)
+    if attribute.kind == "text":
+        return TextTokens(len(seen.words), dim)
+    return NumberToken(dim) if attribute.is_numeric else nn.Linear(width, dim, bias=False)
+
+
+def _where_present(states: Tensor, token: Tensor, absent: Tensor) -> Float[Tensor, "n tokens dim"]:
+    """One attribute's token or tokens where it is present, else its row of absence."""
+    tokens = token if token.ndim == 3 else token.unsqueeze(1)
+    return torch.where((states == PRESENT)[:, None, None], tokens, absent.unsqueeze(1))
 
 
 class NumberToken(nn.Module):

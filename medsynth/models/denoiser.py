@@ -20,7 +20,8 @@ class DenoiserConfig:
 
     `attention` is the number of levels, from the lowest, that attend. The network itself sees
     time_scale * t + time_offset. A network that knows spans may be asked for the mean velocity over
-    the time that a step will carry its latents.
+    the time that a step will carry its latents. With `has_positions` the condition ends with a
+    token for each position of the latents.
     """
 
     spatial_dims: int
@@ -35,6 +36,7 @@ class DenoiserConfig:
     time_scale: float = 1000.0
     time_offset: float = 0.0
     knows_spans: bool = False
+    has_positions: bool = False
 
     @property
     def multiple(self) -> int:
@@ -51,7 +53,7 @@ class Denoiser(nn.Module):
         levels = len(config.channels)
         self.network = DiffusionModelUNet(
             spatial_dims=config.spatial_dims,
-            in_channels=config.latent_channels,
+            in_channels=config.latent_channels + config.has_positions * config.token_dim,
             out_channels=config.latent_channels,
             num_res_blocks=config.num_res_blocks,
             channels=config.channels,
@@ -78,12 +80,23 @@ class Denoiser(nn.Module):
     ) -> Float[Tensor, "n c *space"]:
         """The prediction at times t in [0, 1]; `span` is read by a network that knows spans."""
         seen = self.config.time_scale * t + self.config.time_offset
-        labels = condition.flatten(1)
+        tokens = condition[:, : self.config.num_tokens]
+        labels = tokens.flatten(1)
         if self.config.knows_spans:
             span = torch.zeros_like(t) if span is None else span
             labels = torch.cat([labels, span_features(span).to(labels.dtype)], dim=1)
-        output: Tensor = self.network(latents, seen, context=condition, class_labels=labels)
+        output: Tensor = self.network(
+            self._beside(latents, condition), seen, context=tokens, class_labels=labels
+        )
         return output.to(torch.float32)
+
+    def _beside(self, latents: Tensor, condition: Tensor) -> Tensor:
+        """The latents, and the tokens of their positions as further channels."""
+        if not self.config.has_positions:
+            return latents
+        planes = condition[:, self.config.num_tokens :].transpose(1, 2).to(latents.dtype)
+        sides = (len(latents), -1, *latents.shape[2:])
+        return torch.cat([latents, planes.reshape(sides)], dim=1)
 
 
 def span_features(span: Float[Tensor, " n"]) -> Float[Tensor, "n features"]:

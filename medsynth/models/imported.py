@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from medsynth.core.schema import AttributeSchema
 from medsynth.models.autoencoder import Autoencoder
-from medsynth.models.conditioning import PRESENT, AttributeBatch, Trained
+from medsynth.models.conditioning import PRESENT, AttributeBatch
+from medsynth.models.trained import Trained
 
 
 @dataclass(frozen=True)

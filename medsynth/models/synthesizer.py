@@ -14,14 +14,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from medsynth.core.schema import Attributes, AttributeSchema
-from medsynth.models.conditioning import ConditionEncoder, Trained, check_request, encode_attributes
+from medsynth.models.conditioning import ConditionEncoder, encode_attributes
 from medsynth.models.denoiser import Denoiser
 from medsynth.models.frame import Frame
 from medsynth.models.guidance import Guidance, guided
 from medsynth.models.imported import AnyAutoencoder, ContextEncoder, ImportedDenoiser
+from medsynth.models.masks import Masks
 from medsynth.models.memory import decode, encode
 from medsynth.models.objective import Objective
 from medsynth.models.sampler import Method, Watch, integrate, unwatched
+from medsynth.models.trained import Trained, check_request
 
 _STARTING_NOISE, _STEP_NOISE = 1, 3
 """Philox streams; that of requests lies between."""
@@ -78,6 +80,7 @@ class Synthesizer:
     schema: AttributeSchema
     trained: Trained
     objective: Objective = field(default_factory=Objective)
+    masks: Masks = field(default_factory=dict)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     free_bytes: int = 2**40
     """Memory to plan with; volumes that need more are coded in tiles."""
@@ -103,7 +106,7 @@ class Synthesizer:
     ) -> Float[np.ndarray, "n i j k"]:
         """One scan per request; its noise is a function of (seed, index) alone."""
         for request in [*requests, how.guidance.negative]:
-            check_request(self.schema, self.trained, request)
+            check_request(self.schema, self.trained, request, self.masks)
         rows = np.arange(len(requests))
 
         def draw_rows(chosen: np.ndarray) -> np.ndarray:
@@ -165,7 +168,7 @@ class Synthesizer:
     ) -> Tensor:
         """Some attributes as requested, the others as in the negative condition or not asked."""
         rows = [{**negative, **{name: r.get(name) for name in asked}} for r in requests]
-        batch = encode_attributes(self.schema, self.trained, rows)
+        batch = encode_attributes(self.schema, self.trained, rows, self.masks)
         kept = batch.only([name in asked or name in negative for name in self.schema.names])
         condition: Tensor = self.encoder(kept.to(self.device))
         return condition

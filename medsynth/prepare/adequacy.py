@@ -57,6 +57,8 @@ def _known(attribute: Attribute, scans: Sequence[Scan]) -> dict[str, Any]:
         numbers = np.array(values, dtype=np.float64)
         quartiles = np.percentile(numbers, [25, 50, 75]).tolist() if len(numbers) else None
         return counts | {"quartiles": quartiles}
+    if attribute.kind in ("text", "mask"):
+        return counts
     words = Counter(word for value in values for word in _words(attribute, str(value)))
     return counts | {"levels": {level: words[level] for level in attribute.values or sorted(words)}}
 

@@ -68,17 +68,26 @@ def _median_shape(
     return sides[0], sides[1], sides[2] if axes == 3 else 1
 
 
-def conform(volume: Volume, grid: Grid) -> Volume:
-    """One channel on the grid, centered on the scan's center; 0 where the scan does not reach."""
+def conform(volume: Volume, grid: Grid, *, is_labels: bool = False) -> Volume:
+    """One channel on the grid, centered on the scan's center; 0 where the scan does not reach.
+
+    Each voxel of a label map takes the nearest label.
+    """
     source = volume.geometry
     sides = np.array(source.spatial_shape)
     step = np.array(grid.spacing) / source.spacing
     if sides[2] == 1 and grid.shape[2] == 1:
         step[2] = 1.0
     start = (sides - 1) / 2 - step * (np.array(grid.shape) - 1) / 2
-    smooth = _without_aliases(volume.array[0].astype(np.float32), step)
+    array = volume.array[0].astype(np.float32)
     array = affine_transform(
-        smooth, step, start, grid.shape, output=np.float32, order=1, mode="nearest"
+        array if is_labels else _without_aliases(array, step),
+        step,
+        start,
+        grid.shape,
+        output=np.float32,
+        order=0 if is_labels else 1,
+        mode="nearest",
     )
     array = array * _reach(sides, step, start, grid.shape)
     matrix = np.diag([*step, 1.0])

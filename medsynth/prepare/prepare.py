@@ -9,11 +9,13 @@ from pathlib import Path
 from medsynth.core.errors import TooFewSubjects
 from medsynth.core.keys import Keys
 from medsynth.core.manifest import Manifest, Scan, store_scan
+from medsynth.core.masks import FOLDER as MASKS
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
 from medsynth.prepare.adequacy import adequacy, people_counts
 from medsynth.prepare.config import PrepareConfig
 from medsynth.prepare.folds import Folds, assign_folds
 from medsynth.prepare.grid import Grid
+from medsynth.prepare.masks import masks_on_grid
 from medsynth.prepare.scans import median_grid, of_one_kind, on_grid
 
 STAGE = "prepared"
@@ -70,7 +72,8 @@ class _Work:
 
     def build(self, folder: Path) -> None:
         """Fill the stage folder; what a killed run left there is written anew."""
-        shutil.rmtree(folder / "volumes", ignore_errors=True)
+        for name in ("volumes", MASKS):
+            shutil.rmtree(folder / name, ignore_errors=True)
         grid = self._grid()
         scans = []
         for done, scan in enumerate(self.chosen):
@@ -94,7 +97,7 @@ class _Work:
             scan_id=scan.scan_id,
             subject_id=self.folds.people.person(scan.subject_id),
             modality=scan.modality,
-            attributes=scan.attributes,
+            attributes=masks_on_grid(self.source, folder, scan, self.chosen.schema, grid),
             flags=scan.flags,
             fold=self.folds.folds[scan.subject_id],
         )

@@ -157,6 +157,9 @@ def _words(attribute: Attribute, how: str) -> dict[str, Any]:
         levels = f" of {', '.join(attribute.values)}" if attribute.values else ""
         words["Description"] += f"; any{levels}, several at once joined by |"
         return words
+    if attribute.kind == "mask":
+        words["Description"] += "; the SHA-256 digest of a mask that is not part of this release"
+        return words
     return words | ({"Levels": {v: v for v in attribute.values}} if attribute.values else {})
 
 

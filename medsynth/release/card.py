@@ -113,6 +113,8 @@ def _distribution(attribute: Attribute, values: Sequence[AttributeValue]) -> str
         numbers = np.array(known, np.float64)
         extent = f"{numbers.min():.3g} to {numbers.max():.3g}"
         return f"{numbers.mean():.3g} ± {numbers.std():.2g} ({extent})"
+    if attribute.kind in ("text", "mask"):
+        return f"{len(set(known))} different"
     words = Counter(word for value in known for word in str(value).split("|"))
     return ", ".join(f"{word} {count}" for word, count in sorted(words.items()))
 

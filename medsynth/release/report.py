@@ -13,6 +13,7 @@ from markupsafe import Markup
 from medsynth.core.schema import Attributes, AttributeSchema, AttributeValue
 from medsynth.evaluate.achieved import Achieved
 from medsynth.evaluate.metrics import Metric
+from medsynth.evaluate.obedience import disobedience_words
 from medsynth.release.charts import distribution_chart, scatter_chart
 from medsynth.release.pictures import png_bytes, scan_picture
 from medsynth.release.templates import render
@@ -102,6 +103,7 @@ def _page(report: Report) -> dict[str, Any]:
         "metrics": [metric_row(name, metric) for name, metric in report.metrics.items()],
         "achieved": [achieved_row(row) for row in report.achieved],
         "attributes": _attribute_charts(report),
+        "not_obeyed": disobedience_words(report.metrics),
         "samples": [_sample_figure(sample, report.schema) for sample in report.samples],
         "is_wide": any(sample.voxels.shape[2] > 1 for sample in report.samples),
     }

@@ -30,6 +30,7 @@ _SCORES = {
     "_balanced_accuracy": "{} read rightly, every class weighing the same",
     "_mae": "mean error of {} as read against {} as asked; lower is better",
     "_auc": "how well {} can be told apart (area under the curve)",
+    "_dice": "overlap of {} as asked and as read off the scan (Dice)",
     "_r": "correlation of {} as asked and as read",
 }
 
@@ -114,6 +115,10 @@ def _metric_words(name: str) -> str:
         )
     if name.startswith("agreement_"):
         return "asked and read agree: 1 as in real scans, 0 as by chance"
+    if name.startswith("trained_masks_"):
+        return "share of scans whose mask is exactly a training scan's; above 0 gives it away"
+    if name.startswith("obeyed_"):
+        return "1 where agreement is surely above chance and may reach the limit, else 0"
     for ending, words in _SCORES.items():
         if name.endswith(ending):
             attribute = name.removesuffix(ending)

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from medsynth.core.schema import Attributes, AttributeSchema
-from medsynth.models.conditioning import Trained, check_request, learn_attributes
 from medsynth.models.frame import Frame
+from medsynth.models.trained import Trained, check_request, learn_attributes
 from medsynth.train.fold import TrainingFold
 
 _STREAM = 3

@@ -1,6 +1,6 @@
 """Stage "cohort": the scans of a plan, each reproducible from its index alone.
 
-cohort/: volumes/, manifest.parquet (one subject per scan, attr.NAME is the value asked for),
+cohort/: volumes/, masks/, manifest.parquet (one subject per scan, attr.NAME is the value asked),
 plan.json (the plan, how it was drawn, what was asked beside what was drawn, and by scan the index
 and the request). Chosen indices make a stage "excerpt" of the same form.
 """
@@ -16,12 +16,14 @@ from jaxtyping import Float
 from medsynth.checkpoint import Generator, load_generator
 from medsynth.core.errors import UsageProblem
 from medsynth.core.manifest import Manifest, Scan
+from medsynth.core.masks import load_masks
 from medsynth.core.protocols import Redraw
 from medsynth.core.schema import Attributes
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
 from medsynth.ingest.workers import Here, Workers
 from medsynth.sample.asked import PLAN_FILE, asked_rows
 from medsynth.sample.drawing import Drawing, draw, draw_all, generator_of, how_drawn, sampler_of
+from medsynth.sample.given import NOTHING, Given
 from medsynth.sample.like import read_likeness
 from medsynth.sample.plan import Plan
 from medsynth.sample.requests import Requests, resolve
@@ -36,10 +38,11 @@ def sample(
     *,
     indices: Sequence[int] = (),
     k_min: int = 11,
+    given: Given = NOTHING,
     workers: Workers = HERE,
     progress: Progress = silent,
 ) -> Artifact:
-    """Draw a plan's cohort, or the scans at some of its indices.
+    """Draw a plan's cohort, or the scans at some of its indices, with what is given beside it.
 
     The stage is the same byte for byte with any workers.
     Raises UsageProblem where the plan asks for cells that fewer than k_min subjects share.
@@ -48,19 +51,21 @@ def sample(
     generator = generator_of(checkpoint.path, checkpoint.digest)
     plan, share = _settled(plan, generator, k_min)
     requests = resolve(plan, generator.schema, generator.cells, k_min)
+    given.check(generator)
     sampler_of(generator, plan)  # what cannot be drawn is refused before anything is
     drawn_with = how_drawn(generator, plan)
     config = {"k_min": k_min, "indices": [*indices] and [*chosen], "drawn_with": drawn_with}
     request = Request(
         "excerpt" if indices else "cohort",
-        {"checkpoint": checkpoint.digest},
+        {"checkpoint": checkpoint.digest, **given.parents},
         plan.model_dump(mode="json") | config,
         code_digest("medsynth.sample"),
         plan.seed,
     )
 
     def build(folder: Path) -> None:
-        drawing = Drawing(checkpoint.path, checkpoint.digest, plan, requests, folder)
+        given.store(folder, generator)
+        drawing = Drawing(checkpoint.path, checkpoint.digest, plan, requests, folder, given)
         scans = draw_all(drawing, chosen, generator.batch, workers, progress)
         Manifest(scans, generator.schema).write(folder)
         asked = () if indices else _asked(requests, generator, scans)
@@ -110,12 +115,18 @@ def _write_plan(
     (folder / PLAN_FILE).write_text(json.dumps(fields, indent=1) + "\n")
 
 
-def redraw_for(checkpoint_folder: Path, plan: Plan, k_min: int = 11) -> Redraw:
+def redraw_for(
+    checkpoint_folder: Path, plan: Plan, k_min: int = 11, *, cohort: Path | None = None
+) -> Redraw:
     """The judge's way to ask for fresh scans in place of rejected ones.
 
-    Attempt a draws at indices count * a + position, which no other attempt touches.
+    Attempt a draws at indices count * a + position, which no other attempt touches. Masks that
+    were asked for are those of the cohort's folder.
     """
     generator = load_generator(checkpoint_folder)
+    if cohort is not None:
+        rows = [scan.attributes for scan in Manifest.read(cohort)]
+        generator = generator.with_masks(load_masks(cohort, generator.schema, rows))
     resolve(plan, generator.schema, generator.cells, k_min)
 
     def redraw(requests: Sequence[Attributes], attempt: int) -> Float[np.ndarray, "n i j k"]:

@@ -22,10 +22,11 @@ from medsynth.core.manifest import Scan, store_scan
 from medsynth.core.schema import Attributes
 from medsynth.core.stage import Progress
 from medsynth.ingest.workers import Workers
-from medsynth.models.conditioning import check_request
 from medsynth.models.guidance import Guidance
 from medsynth.models.sampler import check_method
 from medsynth.models.synthesizer import SamplerConfig
+from medsynth.models.trained import check_request
+from medsynth.sample.given import NOTHING, Given
 from medsynth.sample.plan import Plan
 from medsynth.sample.requests import Requests
 
@@ -93,11 +94,12 @@ class Drawing:
     plan: Plan
     requests: Requests
     folder: Path
+    given: Given = NOTHING
 
     def __call__(self, indices: Sequence[int]) -> list[Scan]:
         """The rows of the scans, whose volumes are written."""
-        generator = generator_of(self.checkpoint, self.digest)
-        requests = [self.requests[index] for index in indices]
+        generator = self.given.lend(generator_of(self.checkpoint, self.digest))
+        requests = [{**self.requests[index], **self.given[index]} for index in indices]
         volumes = draw(generator, self.plan, requests, indices)
         return [
             self._store(generator, *scan) for scan in zip(indices, requests, volumes, strict=True)

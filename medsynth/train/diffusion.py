@@ -9,19 +9,23 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from medsynth.checkpoint import Generator, best_device, save_generator
+from medsynth.core.errors import UsageProblem
 from medsynth.core.stage import Artifact
 from medsynth.models.cells import count_cells
 from medsynth.models.conditioning import (
     AttributeBatch,
     ConditionEncoder,
     encode_attributes,
-    learn_attributes,
 )
 from medsynth.models.denoiser import Denoiser
 from medsynth.models.frame import Frame
+from medsynth.models.imported import AnyAutoencoder
+from medsynth.models.masks import MaskGrid
 from medsynth.models.objective import Objective
-from medsynth.models.synthesizer import Synthesizer
+from medsynth.models.synthesizer import LatentScale, Synthesizer
+from medsynth.models.trained import learn_attributes
 from medsynth.train.config import TrainConfig
+from medsynth.train.dp_config import DpConfig
 from medsynth.train.dp_denoiser import private_steps
 from medsynth.train.dp_statement import state, write_statement
 from medsynth.train.fit import Task, fit
@@ -67,36 +71,27 @@ def build_checkpoint(
 ) -> None:
     """Train the denoiser and write the whole generator into a stage folder."""
     device = best_device()
-    trained = learn_attributes(fold.schema, fold.attributes)
     frame, scale = Frame(fold.spatial_shape, config.multiple), read_scale(latents)
+    autoencoder = read_autoencoder(latents)
+    grid = MaskGrid(fold.spatial_shape, config.multiple, autoencoder.config.factor)
+    trained = learn_attributes(
+        fold.schema, fold.attributes, fold.masks, grid, subjects=fold.subjects
+    )
     with torch.random.fork_rng():
         torch.manual_seed(step_seed(seed, "checkpoint", "weights"))
         objective = config.denoiser_objective
-        shape = config.denoiser(frame.spatial_dims, max(1, len(fold.schema)))
+        shape = config.denoiser(frame.spatial_dims, num_tokens=1)
         encoder = ConditionEncoder(fold.schema, trained, shape.token_dim)
+        shape = replace(shape, num_tokens=encoder.num_tokens, has_positions=encoder.has_positions)
         network = ConditionedDenoiser(encoder, Denoiser(shape), objective).to(device)
     x0 = LatentRows.of(read_latents(latents), scale, device)
-    asked = encode_attributes(fold.schema, trained, fold.attributes).to(device)
+    asked = encode_attributes(fold.schema, trained, fold.attributes, fold.masks).to(device)
     if config.dp is None:
-        copies = None
-        if config.latent_copies:
-            moved = encode_moved(fold, read_autoencoder(latents).to(device), config, seed)
-            copies = LatentRows.of(moved.reshape(-1, *moved.shape[2:]), scale, device)
+        copies = _moved_copies(fold, autoencoder.to(device), scale, config, seed)
         task = _plain_task(network, x0, copies, asked, fold, config, seed)
     else:
-        steps = private_steps(
-            x0.all(),
-            asked,
-            fold.subjects,
-            config.dp,
-            num_steps=config.denoiser_steps,
-            attribute_dropout=config.attribute_dropout,
-            objective=objective,
-        )
-        task = Task(network, steps, validate=None, is_private=True)
-        autoencoder = latents.receipt["parents"]["autoencoder"]
-        num_subjects = len(steps.rows_by_subject)
-        write_statement(folder, state(steps.mechanism, config.dp, num_subjects, autoencoder))
+        public = latents.receipt["parents"]["autoencoder"]
+        task = _private_task(folder, network, x0, asked, fold, config, config.dp, public)
     recipe = config.recipe("checkpoint", seed)
     if frame.spatial_dims == 3 and min(frame.padded_shape) < 2 * config.multiple:
         # oneDNN's bf16 weight gradient of a 3D convolution reads unset memory where a side is 1.
@@ -105,7 +100,7 @@ def build_checkpoint(
     if not current_share().is_first:
         return
     synthesizer = Synthesizer(
-        read_autoencoder(latents),
+        autoencoder,
         encoder,
         network.denoiser,
         scale,
@@ -118,6 +113,51 @@ def build_checkpoint(
     generator = Generator(synthesizer, fold.geometry, fold.modality, cells)
     save_generator(folder, generator, prepared_digest=prepared_digest)
     finish_training(folder, progressed)
+
+
+def _moved_copies(
+    fold: TrainingFold,
+    autoencoder: AnyAutoencoder,
+    scale: LatentScale,
+    config: TrainConfig,
+    seed: int,
+) -> LatentRows | None:
+    """Latents of moved copies of what is learned from, copy after copy; none where none is wanted.
+
+    Raises UsageProblem for masks, which would have to be moved with their scans.
+    """
+    if not config.latent_copies:
+        return None
+    if any(attribute.kind == "mask" for attribute in fold.schema):
+        raise UsageProblem("scans with masks are not moved: latent_copies must be 0")
+    moved = encode_moved(fold, autoencoder, config, seed)
+    device = next(autoencoder.parameters()).device
+    return LatentRows.of(moved.reshape(-1, *moved.shape[2:]), scale, device)
+
+
+def _private_task(
+    folder: Path,
+    network: ConditionedDenoiser,
+    x0: LatentRows,
+    asked: AttributeBatch,
+    fold: TrainingFold,
+    config: TrainConfig,
+    dp: DpConfig,
+    public_autoencoder: str,
+) -> Task:
+    """A private task; what its epsilon covers is written down first."""
+    steps = private_steps(
+        x0.all(),
+        asked,
+        fold.subjects,
+        dp,
+        num_steps=config.denoiser_steps,
+        attribute_dropout=config.attribute_dropout,
+        objective=config.denoiser_objective,
+    )
+    num_subjects = len(steps.rows_by_subject)
+    write_statement(folder, state(steps.mechanism, dp, num_subjects, public_autoencoder))
+    return Task(network, steps, validate=None, is_private=True)
 
 
 def _plain_task(

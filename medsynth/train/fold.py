@@ -1,7 +1,7 @@
 """The training fold of a prepared folder: the only scans that any optimizer or statistic sees."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -9,8 +9,10 @@ from jaxtyping import Bool, Float
 from medsynth.core.errors import TooFewSubjects
 from medsynth.core.geometry import Geometry
 from medsynth.core.manifest import Manifest, Scan, load_arrays
+from medsynth.core.masks import load_masks
 from medsynth.core.schema import Attributes, AttributeSchema
 from medsynth.core.stage import Artifact
+from medsynth.models.masks import Masks
 from medsynth.prepare.validation import inner_validation
 
 MIN_SUBJECTS = 10
@@ -18,12 +20,13 @@ MIN_SUBJECTS = 10
 
 @dataclass(frozen=True, eq=False)
 class TrainingFold:
-    """Scans of fold `train`, their voxels in [0, 1], and which of them only validate."""
+    """Scans of fold `train`, their voxels in [0, 1], which of them only validate, and masks."""
 
     scans: tuple[Scan, ...]
     volumes: Float[np.ndarray, "n i j k"]
     is_validation: Bool[np.ndarray, " n"]
     schema: AttributeSchema
+    masks: Masks = field(default_factory=dict)
 
     @property
     def attributes(self) -> list[Attributes]:
@@ -70,4 +73,5 @@ def read_training_fold(prepared: Artifact) -> TrainingFold:
     validation = inner_validation(train.subjects)
     volumes = load_arrays(prepared.path, train).astype(np.float32, copy=False)
     is_validation = np.array([scan.subject_id in validation for scan in train])
-    return TrainingFold(train.scans, volumes, is_validation, manifest.schema)
+    masks = load_masks(prepared.path, manifest.schema, (scan.attributes for scan in train))
+    return TrainingFold(train.scans, volumes, is_validation, manifest.schema, masks)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from medsynth.core.schema import Attribute, Attributes
 from medsynth.models.cells import ENOUGH
-from medsynth.models.conditioning import split_words
+from medsynth.models.trained import split_words
 from medsynth.train.fold import TrainingFold
 
 _WORDS = ("category", "ordinal", "labels")

@@ -9,10 +9,11 @@ from medsynth.core.geometry import Geometry
 from medsynth.core.schema import Attribute, AttributeSchema
 from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
 from medsynth.models.cells import count_cells
-from medsynth.models.conditioning import ConditionEncoder, learn_attributes
+from medsynth.models.conditioning import ConditionEncoder
 from medsynth.models.denoiser import Denoiser, DenoiserConfig
 from medsynth.models.frame import Frame
 from medsynth.models.synthesizer import LatentScale, Synthesizer
+from medsynth.models.trained import learn_attributes
 
 SCHEMA = AttributeSchema((Attribute("age", "continuous", "years"), Attribute("sex", "category")))
 ROWS = [{"age": 40.0 + n % 40, "sex": "FM"[n % 2]} for n in range(120)]

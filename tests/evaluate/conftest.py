@@ -18,10 +18,11 @@ from medsynth.evaluate.readers import ReaderConfig, Readers, train_readers
 from medsynth.ingest.phantom import draw_person, draw_phantom
 from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
 from medsynth.models.cells import count_cells
-from medsynth.models.conditioning import ConditionEncoder, learn_attributes
+from medsynth.models.conditioning import ConditionEncoder
 from medsynth.models.denoiser import Denoiser, DenoiserConfig
 from medsynth.models.frame import Frame
 from medsynth.models.synthesizer import LatentScale, Synthesizer
+from medsynth.models.trained import learn_attributes
 
 SIZE = 32
 SCHEMA = AttributeSchema(

@@ -103,3 +103,13 @@ def test_missing_and_unheard_of_values_are_nan_and_known_ones_come_back(schema):
     assert sex.decode(sex.encode(["M", "F"])) == ["M", "F"]
     assert np.isnan(sex.encode([None, "X"])).all()
     assert np.isnan(age.encode([None])).all()
+
+
+def test_telling_words_of_a_text_are_read_like_labels():
+    story = Attribute("story", "text")
+    rows = [{"story": f"seen lesion {['left', 'right'][i % 2]} _"} for i in range(40)]
+    [target] = fit_targets(AttributeSchema((story,)), rows, min_known=20)
+    assert target.values == ("left", "right")
+    assert target.encode(["Left of something", None])[0].tolist() == [1, 0]
+    assert target.decode(np.array([[2.0, -2.0], [3.0, 3.0]])) == ["left", "left right"]
+    assert fit_targets(AttributeSchema((story,)), [{"story": "all same"}] * 40, min_known=20) == ()

@@ -12,13 +12,14 @@ from medsynth.core.protocols import Denoiser, Draw
 from medsynth.core.schema import Attribute, AttributeSchema
 from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
 from medsynth.models.cells import count_cells
-from medsynth.models.conditioning import ConditionEncoder, encode_attributes, learn_attributes
+from medsynth.models.conditioning import ConditionEncoder, encode_attributes
 from medsynth.models.denoiser import Denoiser as Network
 from medsynth.models.denoiser import DenoiserConfig
 from medsynth.models.frame import Frame
 from medsynth.models.guidance import Guidance
 from medsynth.models.objective import Objective
 from medsynth.models.synthesizer import LatentScale, SamplerConfig, Synthesizer
+from medsynth.models.trained import learn_attributes
 from privacy.attacks.extraction import extraction
 from privacy.attacks.membership import membership
 from privacy.folds import Fold, RealFolds

@@ -8,11 +8,12 @@ import torch
 
 from medsynth.core.schema import Attribute, AttributeSchema
 from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
-from medsynth.models.conditioning import ConditionEncoder, learn_attributes
+from medsynth.models.conditioning import ConditionEncoder
 from medsynth.models.denoiser import Denoiser, DenoiserConfig
 from medsynth.models.frame import Frame
 from medsynth.models.objective import Objective
 from medsynth.models.synthesizer import LatentScale, Synthesizer
+from medsynth.models.trained import learn_attributes
 
 SCHEMA = AttributeSchema(
     (

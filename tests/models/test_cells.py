@@ -15,7 +15,7 @@ from medsynth.models.cells import (
     count_cells,
     draw_value,
 )
-from medsynth.models.conditioning import check_request, learn_attributes
+from medsynth.models.trained import check_request, learn_attributes
 
 SCHEMA = AttributeSchema((Attribute("age", "continuous"), Attribute("sex", "category")))
 

@@ -7,10 +7,9 @@ from medsynth.models.conditioning import (
     NULL,
     PRESENT,
     ConditionEncoder,
-    check_request,
     encode_attributes,
-    learn_attributes,
 )
+from medsynth.models.trained import check_request, learn_attributes
 
 SCHEMA = AttributeSchema(
     (
@@ -24,7 +23,7 @@ ROWS = [
     {"age": 20.0 + i, "sex": "FM"[i % 2], "finding": ["A", "A|B"][i % 2], "volume": 2.0**i}
     for i in range(20)
 ]
-TRAINED = learn_attributes(SCHEMA, ROWS)
+TRAINED = learn_attributes(SCHEMA, [*ROWS, {}])
 
 
 def tokens(*rows, null=False):
@@ -67,6 +66,42 @@ def test_states_tell_present_missing_and_null():
     assert (batch.null().states == NULL).all()
 
 
+def test_what_was_never_missing_cannot_be_asked_to_be_missing():
+    trained = learn_attributes(SCHEMA, [*ROWS, {"age": 30.0}])
+    batch = encode_attributes(SCHEMA, trained, [{}])
+    assert batch.states.tolist() == [[NULL, MISSING, MISSING, MISSING]]
+
+
+ORDINAL = AttributeSchema((Attribute("grade", "ordinal", values=("none", "mild", "bad", "worst")),))
+
+
+def test_an_ordinal_value_has_every_flag_up_to_it_and_its_step():
+    trained = learn_attributes(ORDINAL, [{"grade": g} for g in ("worst", "none", "mild", "bad")])
+    assert trained["grade"].words == ("none", "mild", "bad", "worst")
+    rows = [{"grade": "none"}, {"grade": "bad"}, {"grade": "worst"}]
+    values = encode_attributes(ORDINAL, trained, rows).values
+    assert values[:, :4].tolist() == [[1, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    assert values[:, 4].tolist() == pytest.approx([0, 2 / 3, 1])
+
+
+def test_an_ordinal_value_that_training_lacked_leaves_the_others_their_steps():
+    trained = learn_attributes(ORDINAL, [{"grade": "worst"}, {"grade": "none"}])
+    values = encode_attributes(ORDINAL, trained, [{"grade": "worst"}, {"grade": "none"}]).values
+    assert values.tolist() == [[1, 1, 1], [1, 0, 0]]
+    with pytest.raises(ValueError, match="grade must be one of the trained values none, worst"):
+        check_request(ORDINAL, trained, {"grade": "mild"})
+
+
+def test_neighbors_in_an_order_have_tokens_closer_than_its_ends():
+    trained = learn_attributes(ORDINAL, [{"grade": g} for g in ORDINAL["grade"].values])
+    torch.manual_seed(0)
+    rows = [{"grade": g} for g in ORDINAL["grade"].values]
+    none, mild, _, worst = ConditionEncoder(ORDINAL, trained, 64)(
+        encode_attributes(ORDINAL, trained, rows)
+    )[:, 0]
+    assert (none - mild).norm() < (none - worst).norm()
+
+
 def test_attributes_are_dropped_alone_and_together():
     torch.manual_seed(0)
     batch = encode_attributes(SCHEMA, TRAINED, ROWS * 200)
@@ -88,11 +123,10 @@ def test_what_training_saw_or_lacked_may_be_asked():
         check_request(SCHEMA, TRAINED, row)
 
 
-@pytest.mark.parametrize("kind", ["text", "mask"])
-def test_text_and_masks_are_refused_by_name(kind):
-    schema = AttributeSchema((Attribute("story", kind),))
-    with pytest.raises(ValueError, match="story"):
-        learn_attributes(schema, [{"story": "a"}])
+def test_masks_need_a_grid():
+    schema = AttributeSchema((Attribute("lesion", "mask"),))
+    with pytest.raises(ValueError, match="lesion: masks need the grid"):
+        learn_attributes(schema, [{}])
 
 
 def test_a_schema_without_attributes_has_one_constant_token():

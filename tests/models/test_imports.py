@@ -1,4 +1,4 @@
-"""On a bare GPU machine there is torch, numpy, monai, jaxtyping and core's schema."""
+"""On a bare GPU machine there is torch, numpy, monai, jaxtyping and two files of core."""
 
 import subprocess
 import sys
@@ -9,6 +9,7 @@ import importlib, pkgutil, sys
 torch_needs = "typing_extensions sympy mpmath networkx jinja2 markupsafe filelock fsspec".split()
 others_need = ["einops", "wadler_lindig", "packaging"]
 ours = ("medsynth", "medsynth.core", "medsynth.core.schema", "medsynth.models")
+ours += ("medsynth.core.text",)
 tops = {*sys.stdlib_module_names, "numpy", "torch", "torchgen", "functorch", "monai", "jaxtyping"}
 tops |= {*torch_needs, *others_need}
 

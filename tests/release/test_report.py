@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -148,3 +149,12 @@ def test_asked_stands_beside_achieved(rng, tmp_path):
     text = " ".join(re.sub("<[^>]+>", " ", html).split())
     assert "finding=cyst age=60..79 named by the plan 100 100 98 91 79 to 103 77 of 98" in text
     assert f"age=missing 20.4 22 21 {UNKNOWN} {UNKNOWN} {UNKNOWN}" in text
+
+
+def test_an_attribute_that_is_not_obeyed_is_said_in_words(tmp_path, rng):
+    report = _report(rng)
+    agreement = {"agreement_age": Metric(0.1, 1.0, -0.1, 0.3, 90), "obeyed_age": Metric(0.0, 1.0)}
+    write_report(tmp_path / "r.html", replace(report, metrics=agreement))
+    assert "age: not obeyed" in (tmp_path / "r.html").read_text()
+    write_report(tmp_path / "r.html", report)
+    assert "not obeyed" not in (tmp_path / "r.html").read_text()

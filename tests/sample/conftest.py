@@ -12,10 +12,11 @@ from medsynth.core.schema import Attribute, AttributeSchema
 from medsynth.core.stage import Artifact, Request, produce
 from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
 from medsynth.models.cells import count_cells
-from medsynth.models.conditioning import ConditionEncoder, learn_attributes
+from medsynth.models.conditioning import ConditionEncoder
 from medsynth.models.denoiser import Denoiser, DenoiserConfig
 from medsynth.models.frame import Frame
 from medsynth.models.synthesizer import LatentScale, Synthesizer
+from medsynth.models.trained import learn_attributes
 
 SCHEMA = AttributeSchema((Attribute("age", "continuous", "years"), Attribute("sex", "category")))
 

@@ -12,10 +12,11 @@ from medsynth.checkpoint import load_generator
 from medsynth.core.errors import UsageProblem
 from medsynth.core.schema import Attribute, AttributeSchema
 from medsynth.core.stage import open_stage
-from medsynth.models.conditioning import ConditionEncoder, TrainedAttribute, encode_attributes
+from medsynth.models.conditioning import ConditionEncoder, encode_attributes
 from medsynth.models.denoiser import Denoiser, DenoiserConfig
 from medsynth.models.objective import Objective
 from medsynth.models.synthesizer import SamplerConfig
+from medsynth.models.trained import TrainedAttribute
 from medsynth.train.config import TrainConfig
 from medsynth.train.diffusion import ConditionedDenoiser
 from medsynth.train.dp import PrivateSteps, rows_of_subjects

@@ -12,7 +12,7 @@ from medsynth.ingest.dicom.frame import Frame
 from medsynth.ingest.dicom.stack import Stack, in_order, stack_planes
 from medsynth.ingest.facts.attributes import Facts
 from medsynth.ingest.facts.table import Row
-from medsynth.ingest.files.masks import measured_masks
+from medsynth.ingest.files.masks import found_masks, measured_masks
 from medsynth.ingest.names import keyed_planes, scan_id_of, subject_id_of
 from medsynth.ingest.quarantine import Quarantine
 from medsynth.ingest.reading import Context, Reading, files_of
@@ -81,8 +81,14 @@ def _image_name(frames: Sequence[Frame]) -> str:
 def _facts(frames: Sequence[Frame], context: Context) -> Facts:
     identifying = frozenset[str]().union(*(frame.identifying for frame in frames))
     rows = _rows(frames, context)
-    masks = measured_masks(frames[0].file, context.config, context.table, rows, {})
-    return Facts([frame.tags for frame in frames], rows, identifying, masks)
+    where = frames[0].file, context.config, context.table, rows
+    return Facts(
+        [frame.tags for frame in frames],
+        rows,
+        identifying,
+        measured_masks(*where, {}),
+        mask_files=found_masks(*where, {}),
+    )
 
 
 def _rows(frames: Sequence[Frame], context: Context) -> list[Row]:

@@ -13,6 +13,7 @@ from typing import Literal
 from medsynth.core.schema import MISSING_WORDS, Attribute, AttributeValue
 from medsynth.ingest.facts.units import factor, split_unit, unit_in, unit_of
 from medsynth.ingest.facts.vocabulary import FORMS, TOP_AGE, normal_age, normal_field, normal_words
+from medsynth.ingest.source import InputFile
 
 TAGS = (
     "PatientAge",
@@ -73,13 +74,13 @@ UNREADABLE = "unreadable"  # in place of a mask's volume
 
 @dataclass(frozen=True)
 class Origin:
-    """Where raw values lie: a DICOM tag, a column of a table, or a mask.
+    """Where raw values lie: a DICOM tag, a column of a table, a mask's volume or the mask itself.
 
     `concept` is the DICOM keyword whose normal form the values have, empty for none.
     """
 
     place: str
-    kind: Literal["tag", "column", "mask"] = "column"
+    kind: Literal["tag", "column", "mask", "mask_image"] = "column"
     concept: str = ""
 
     @property
@@ -97,7 +98,8 @@ class Origin:
 class Facts:
     """The raw facts of one scan: its planes' tags, the table's rows, and who and where it names.
 
-    `measured` are volumes of masks (mm3) by source, `units` those that a table's sidecar states.
+    `measured` are volumes of masks (mm3) by source, `units` those that a table's sidecar states;
+    `mask_files` are masks that are attributes themselves, `mask_digests` what they are stored as.
     """
 
     tags: Sequence[Mapping[str, str]] = ()
@@ -105,10 +107,17 @@ class Facts:
     identifying: frozenset[str] = frozenset()
     measured: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    mask_files: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
+    mask_digests: Mapping[str, str] = field(default_factory=dict)
 
     def raw(self, origin: Origin) -> set[str]:
         """The distinct values at an origin, missing ones left out."""
-        where = {"tag": self.tags, "column": self.rows, "mask": (self.measured,)}[origin.kind]
+        where = {
+            "tag": self.tags,
+            "column": self.rows,
+            "mask": (self.measured,),
+            "mask_image": (self.mask_digests,),
+        }[origin.kind]
         better = _PREFERRED.get(origin.place, "")
         found = {(row.get(better) or row.get(origin.place) or "").strip() for row in where}
         return {text for text in found if text.lower() not in MISSING_WORDS}

@@ -31,7 +31,7 @@ def _report(field: Field, facts: Sequence[Facts]) -> dict[str, Any]:
         "top_coded": flags["top_coded"],
         "from": dict(sorted(origins.items())),
     }
-    if field.attribute.kind != "continuous":
+    if field.attribute.kind not in ("continuous", "mask", "text"):
         report["values"] = _values(field, facts, parsed)
     return report
 

@@ -84,6 +84,12 @@ def _declared(
     field = Field(
         attribute, tuple(origins), source.words, frozenset(source.missing), source.source_unit
     )
+    if source.kind == "text":
+        return replace(field, attribute=replace(attribute, unit="", values=()))
+    if source.kind == "mask":
+        images = tuple(replace(origin, kind="mask_image") for origin in origins)
+        masks = replace(attribute, unit="", values=source.labels)
+        return replace(field, attribute=masks, origins=images)
     texts = [text for origin in origins for text in _normal(field, origin, facts)]
     low, high, values = source.low, source.high, source.values
     if source.kind == "continuous":

@@ -6,11 +6,13 @@ numbers ("1,2"), none: every voxel that is not 0. A scan without a mask has no v
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
 
 from medsynth.core.errors import UnreadableScan
 from medsynth.ingest.config import IngestConfig
@@ -19,6 +21,7 @@ from medsynth.ingest.facts.table import Row, Table
 from medsynth.ingest.files.nifti import read_header, read_volumes
 from medsynth.ingest.source import InputFile
 
+GRAY = "gray"
 _PLACES = ("folder", "stem", "subject", "session")
 _EXTENSION = re.compile(r"(\.nii)?\.[A-Za-z0-9]+$")
 _WHOLE = 1e-3  # how far a label stored as a float may be from a whole number
@@ -26,15 +29,21 @@ _WHOLE = 1e-3  # how far a label stored as a float may be from a whole number
 
 @dataclass(frozen=True)
 class MaskRule:
-    """Where the mask of a scan lies, and which of its labels count; none: all but 0."""
+    """Where the mask of a scan lies, and which of its labels count; none: all but 0.
+
+    A gray one ("#gray") has no labels: it is a sketch, for attributes of kind mask alone.
+    """
 
     where: str
     labels: frozenset[int]
+    is_gray: bool = False
 
     @classmethod
     def parse(cls, source: str) -> "MaskRule":
         """The rule that a source spells; raises ValueError."""
         where, _, labels = source.removeprefix(MASK).partition("#")
+        if labels == GRAY:
+            return cls(where, frozenset(), is_gray=True)
         return cls(where, frozenset(int(label) for label in labels.split(",") if label))
 
     @property
@@ -48,9 +57,12 @@ class MaskRule:
         return self.is_pattern and bool(re.fullmatch(".*".join(map(re.escape, parts)), name))
 
 
-def mask_sources(config: IngestConfig) -> tuple[str, ...]:
-    """The declared sources that are masks."""
-    sources = (s for attribute in config.attributes.values() for s in attribute.sources)
+def mask_sources(
+    config: IngestConfig, kinds: tuple[str, ...] = ("continuous", "mask")
+) -> tuple[str, ...]:
+    """The declared sources that are masks, of attributes of these kinds."""
+    declared = (attribute for attribute in config.attributes.values() if attribute.kind in kinds)
+    sources = (source for attribute in declared for source in attribute.sources)
     return tuple(source for source in sources if source.startswith(MASK))
 
 
@@ -78,12 +90,37 @@ def measured_masks(
     """
     root = Path(file.path.as_posix().removesuffix(file.name))
     found: dict[str, str] = {}
-    for source in mask_sources(config):
+    for source in mask_sources(config, kinds=("continuous",)):
         rule = MaskRule.parse(source)
         paths = _paths(rule, file, root, table, rows, names)
         if paths:
             found[source] = _measured(paths, rule, root, config)
     return found
+
+
+def found_masks(
+    file: InputFile,
+    config: IngestConfig,
+    table: Table | None,
+    rows: Sequence[Row],
+    names: Mapping[str, str],
+) -> dict[str, tuple[InputFile, ...]]:
+    """Source to the files of one scan's masks, for attributes that are masks themselves.
+
+    A file that is no plain one below the source is left out.
+    """
+    root = Path(file.path.as_posix().removesuffix(file.name))
+    found: dict[str, tuple[InputFile, ...]] = {}
+    for source in mask_sources(config, kinds=("mask",)):
+        if paths := _paths(MaskRule.parse(source), file, root, table, rows, names):
+            found[source] = tuple(_files(sorted(paths), root))
+    return found
+
+
+def _files(paths: Sequence[Path], root: Path) -> Iterator[InputFile]:
+    for path in paths:
+        with suppress(UnreadableScan, OSError):
+            yield _inside(path, root)
 
 
 def _paths(
@@ -131,18 +168,23 @@ def _inside(path: Path, root: Path) -> InputFile:
     return InputFile(place, name, stat.st_size, stat.st_mtime_ns)
 
 
+def whole_labels(voxels: Shaped[np.ndarray, "*any"]) -> Shaped[np.ndarray, "*any"]:
+    """Voxels as labels; raises UnreadableScan where they are no whole numbers."""
+    if voxels.dtype.kind != "f":
+        return voxels
+    whole: Shaped[np.ndarray, "*any"] = np.rint(voxels)
+    if float(np.abs(whole - voxels).max()) > _WHOLE:
+        raise UnreadableScan("no_mask")
+    return whole
+
+
 def mask_volume(file: InputFile, labels: frozenset[int], config: IngestConfig) -> float:
     """Volume of the voxels with these labels, mm3; raises UnreadableScan where it is no mask."""
     header = read_header(file, config)
     found = list(read_volumes(file, header, config))
     if len(found) != 1:
         raise UnreadableScan("multi_volume")
-    voxels = found[0].volume.array[0]
-    if voxels.dtype.kind == "f":
-        whole = np.rint(voxels)
-        if float(np.abs(whole - voxels).max()) > _WHOLE:
-            raise UnreadableScan("no_mask")
-        voxels = whole
+    voxels = whole_labels(found[0].volume.array[0])
     chosen = np.isin(voxels, sorted(labels)) if labels else voxels != 0
     volume_mm3 = abs(float(np.linalg.det(header.affine[:3, :3])))
     return round(int(chosen.sum()) * volume_mm3, 6)

@@ -11,7 +11,7 @@ from medsynth.ingest.facts.attributes import Facts
 from medsynth.ingest.facts.table import SUBJECT_COLUMNS, Row
 from medsynth.ingest.files.bids import DERIVED
 from medsynth.ingest.files.gradients import Encoding, read_gradients
-from medsynth.ingest.files.masks import is_mask, measured_masks
+from medsynth.ingest.files.masks import found_masks, is_mask, measured_masks
 from medsynth.ingest.files.nifti import NiftiVolume, read_header, read_volumes
 from medsynth.ingest.files.nifti_header import NiftiHeader
 from medsynth.ingest.files.picture import read_picture
@@ -140,11 +140,14 @@ def _facts_and_owner(file: InputFile, context: Context) -> tuple[Facts, str]:
     names = {"subject": subject_in(file.name), "session": ""}
     if layout is None:
         measured = measured_masks(file, context.config, table, rows, names)
-        return Facts(rows=rows, measured=measured), owner
+        masks = found_masks(file, context.config, table, rows, names)
+        return Facts(rows=rows, measured=measured, mask_files=masks), owner
     names = {"subject": layout.subject(file), "session": layout.session(file)}
     rows = [row for row in rows if not layout.is_participant(row)] + layout.rows(file)
     measured = measured_masks(file, context.config, table, rows, names)
-    return Facts(layout.facts(file), rows, measured=measured, units=layout.units), owner
+    masks = found_masks(file, context.config, table, rows, names)
+    facts = Facts(layout.facts(file), rows, measured=measured, units=layout.units, mask_files=masks)
+    return facts, owner
 
 
 def _keys(file: InputFile, context: Context) -> Mapping[str, str]:
