@@ -8,24 +8,18 @@ from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from prefect import flow, task
 
 from flows.comparison_table import markdown_table, mean_over_seeds
 from flows.config import RunConfig, parse_config
 from flows.facts import Outcome, comparison_facts
 from flows.job import Job
-from flows.memorization import Memory
+from flows.judges import Judges, read_cohort, store_cohort
 from flows.session import TASK, Session, open_session
 from medsynth.core.errors import UsageProblem
-from medsynth.core.geometry import Volume
-from medsynth.core.manifest import Manifest, store_scan
 from medsynth.core.schema import Attributes
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, open_stage, produce
-from medsynth.evaluate.comparison import Fold, compare_folds
-from medsynth.evaluate.evaluate import attribute_metrics
 from medsynth.evaluate.metrics import Metric
-from medsynth.evaluate.readers import Readers, train_readers
 from medsynth.models.cells import count_cells
 from medsynth.release.pictures import image_grid
 from medsynth.rivals.config import RivalsConfig
@@ -93,10 +87,11 @@ def _build(folder: Path, prepared: Artifact, terms: Terms, progress: Progress) -
         seed: _draw_all(folder, prepared, fold, terms, seed, requests, watch)
         for seed in terms.rivals.seeds
     }
-    judges = _Judges.of(prepared, terms)
+    judges = Judges.of(prepared, terms.config, terms.policy.alpha)
     found = {
         seed: {
-            name: judges.measure(folder / _place(name, seed)) | costs[seed][name] for name in NAMES
+            name: judges.measure(read_cohort(folder / _place(name, seed))) | costs[seed][name]
+            for name in NAMES
         }
         for seed in terms.rivals.seeds
     }
@@ -185,67 +180,10 @@ def _draw(
     began = clock()
     volumes = entry.contestant.draw(requests, range(len(requests)), seed)
     seconds = (clock() - began) / len(requests)
-    scans = [
-        store_scan(
-            place,
-            Volume(voxels[None], fold.geometry),
-            scan_id=f"syn-{index:06d}",
-            subject_id=f"syn-{index:06d}",
-            modality=fold.modality,
-            attributes=requests[index],
-        )
-        for index, voxels in enumerate(volumes)
-    ]
-    Manifest(tuple(scans), fold.schema).write(place)
+    store_cohort(place, volumes, requests, fold)
     image_grid(volumes[:_NUM_PICTURED], _COLUMNS).save(place / "picture.png")
     cost = asdict(entry.effort) | {"seconds_per_scan": seconds}
     (place / _COST).write_text(json.dumps(cost) + "\n")
-
-
-@dataclass(frozen=True, eq=False)
-class _Judges:
-    """Readers and screen, made once: every model meets the same."""
-
-    terms: Terms
-    readers: Readers
-    train: Fold
-    control: Fold
-    memory: Memory
-
-    @classmethod
-    def of(cls, prepared: Artifact, terms: Terms) -> "_Judges":
-        real, config = Manifest.read(prepared.path), terms.config
-        train, control = (
-            Fold.load(prepared.path, real.fold(name).scans) for name in ("train", "control")
-        )
-        readers = train_readers(
-            train.images,
-            train.scans,
-            real.schema,
-            config.evaluate.reader,
-            seed=config.seed,
-            on_step=lambda step: None,
-        )
-        memory = Memory.of(prepared, terms.policy.alpha, config.seed)
-        return cls(terms, readers, train, control, memory)
-
-    def measure(self, place: Path) -> dict[str, Metric]:
-        """Fidelity, diversity, attribute agreement and memorization of the scans of one model."""
-        config = self.terms.config
-        synthetic = Fold.load(place, Manifest.read(place).scans)
-        rng = np.random.default_rng(config.seed)
-        metrics = compare_folds(
-            self.readers, synthetic, self.train, self.control, rng, config.evaluate.comparison
-        )
-        metrics |= attribute_metrics(
-            self.readers,
-            synthetic,
-            self.readers.read(synthetic.images),
-            self.control,
-            rng,
-            config.evaluate.num_draws,
-        )
-        return metrics | self.memory.measure(synthetic.images)
 
 
 @flow(name="medsynth-compare", persist_result=False)
