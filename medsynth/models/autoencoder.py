@@ -3,20 +3,26 @@
 Two kinds with one shape: "kl" draws latents from a normal distribution (Rombach et al.,
 "High-Resolution Image Synthesis with Latent Diffusion Models", 2022), "vq" rounds them to the
 nearest of a few hundred learned codes (van den Oord et al., "Neural Discrete Representation
-Learning", 2017). The network is MONAI's AutoencoderKL without attention, so that a latent depends
-on its neighborhood and on norms' statistics only, and volumes can be decoded in tiles (tiling.py).
+Learning", 2017). With a shortcut a "kl" starts as a cosine transform that the network adds to,
+instead of from noise. The network is MONAI's AutoencoderKL without attention, so that a latent
+depends on its neighborhood and on norms' statistics only, and volumes can be decoded in tiles
+(tiling.py).
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from monai.networks.nets.autoencoderkl import AutoencoderKL
 from torch import Tensor, nn
 
 from medsynth.models.codebook import Codebook
+from medsynth.models.shortcut import Shortcut
 
 Kind = Literal["kl", "vq"]
+_QUIET = -8.0
+"""Log-variance of latents beside a fresh shortcut: below that of any cosine of a scan."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class AutoencoderConfig:
     norm_groups: int = 8
     kind: Kind = "kl"
     num_codes: int = 512
+    has_shortcut: bool = False
 
     def __post_init__(self) -> None:
         if self.spatial_dims not in (2, 3):
@@ -48,6 +55,8 @@ class AutoencoderConfig:
             raise ValueError(
                 f"channels must be multiples of norm_groups {self.norm_groups}, got {self.channels}"
             )
+        if self.kind == "vq" and self.has_shortcut:
+            raise ValueError("only an autoencoder of kind kl can have a shortcut, got vq")
         if self.kind == "vq" and self.num_codes < 2:
             raise ValueError(f"a codebook needs at least 2 codes, got {self.num_codes}")
 
@@ -80,6 +89,19 @@ class Autoencoder(nn.Module):
             # Codes have no spread, and weights without a gradient trouble distributed training.
             del self.network.quant_conv_log_sigma
             self.codebook = Codebook(config.spatial_dims, config.num_codes, config.latent_channels)
+        self.shortcut: Shortcut | None = None
+        if config.has_shortcut:
+            self.shortcut = Shortcut(config.spatial_dims, config.factor, config.latent_channels)
+            self._be_silent()
+
+    @torch.no_grad()
+    def _be_silent(self) -> None:
+        """Let the network add nothing yet, and hardly any noise."""
+        layers = self.network.quant_conv_mu, self.network.decoder.blocks[-1]
+        for parameter in (p for layer in layers for p in layer.parameters()):
+            parameter.zero_()
+        for name, parameter in self.network.quant_conv_log_sigma.named_parameters():
+            parameter.fill_(_QUIET if name.endswith("bias") else 0.0)
 
     def latent_sides(self, sides: tuple[int, ...]) -> tuple[int, ...]:
         """Sides of the latents of images with these sides."""
@@ -89,13 +111,17 @@ class Autoencoder(nn.Module):
         """The latents that diffusion learns: means, or what comes before rounding to codes."""
         features = self.network.encoder(to_patches(images, self.config.patch))
         latents: Tensor = self.network.quant_conv_mu(features)
-        return latents
+        return latents if self.shortcut is None else latents + self.shortcut.down(images)
 
     def decode(self, latents: Float[Tensor, "n c *latent"]) -> Float[Tensor, "n 1 *space"]:
         """Images of latents; codes are the nearest ones."""
         if self.codebook is not None:
             latents = self.codebook.nearest(latents)
-        return from_patches(self.network.decode(latents), self.config.patch)
+        return self._decoded(latents)
+
+    def _decoded(self, latents: Float[Tensor, "n c *latent"]) -> Float[Tensor, "n 1 *space"]:
+        images = from_patches(self.network.decode(latents), self.config.patch)
+        return images if self.shortcut is None else images + self.shortcut.up(latents)
 
     def forward(
         self, images: Float[Tensor, "n 1 *space"], noise: Float[Tensor, "n c *latent"]
@@ -109,8 +135,10 @@ class Autoencoder(nn.Module):
         else:
             patches = to_patches(images, self.config.patch)
             mean, sd = (part.float() for part in self.network.encode(patches))
+            if self.shortcut is not None:
+                mean = mean + self.shortcut.down(images)
             latents, regularizer = mean + sd * noise, divergence(mean, sd)
-        return from_patches(self.network.decode(latents), self.config.patch), regularizer
+        return self._decoded(latents), regularizer
 
 
 def divergence(

@@ -27,6 +27,8 @@ class TrainConfig(BaseModel):
     """Channels per level of the autoencoder; each level after the first halves the sides."""
     autoencoder_patch: int = Field(default=2, ge=1, le=4)
     """Voxels of a side that become channels first; with two levels 2 gives factor 4, 4 gives 8."""
+    autoencoder_shortcut: bool = False
+    """Whether the autoencoder (kl) starts as the lowest cosines of every block of voxels."""
     num_codes: int = Field(default=512, ge=2)
     """Codes of a codebook."""
     latent_channels: int = Field(default=4, ge=1)
@@ -136,6 +138,7 @@ class TrainConfig(BaseModel):
             self.latent_channels,
             kind=self.autoencoder_kind,
             num_codes=self.num_codes,
+            has_shortcut=self.autoencoder_shortcut,
         )
 
     def denoiser(self, spatial_dims: int, num_tokens: int) -> DenoiserConfig:
