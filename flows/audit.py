@@ -13,6 +13,7 @@ from flows.job import Job
 from flows.plain import Reader, shape_of
 from flows.registry import find_version, promote
 from flows.session import TASK, Session, Stage, open_session
+from flows.views import picture_views
 from flows.ways import span_of, ways_into
 from medsynth.core.certificate import Certificate
 from medsynth.core.digest import json_digest
@@ -54,10 +55,12 @@ def audit_cohort(
     folds: Folds,
     checkpoint: Artifact | None,
     earlier: Sequence[Path] = (),
+    views: Artifact | None = None,
 ) -> tuple[Artifact, Artifact]:
     """Stages accepted/ and evidence/: what passed the screen, and the signed verdict.
 
     `earlier` are accepted cohorts of the same generator that no longer lie where they were made.
+    Of `views` those that pass the screen are stage shown/.
     """
     policy = read_policy(session.config.policy)
     access, span = Access(), UNKNOWN
@@ -79,12 +82,15 @@ def audit_cohort(
             earlier=earlier,
             seed=session.config.seed,
             vault=session.home.vault,
+            views=views,
             progress=second.progress,
         )
         first.finish(audited.accepted, cohort_facts(audited.accepted))
         picture(first, audited.accepted)
         second.finish(audited.evidence, audit_facts(audited.evidence))
         _publish(second, audited.evidence)
+    if audited.shown is not None:
+        picture_views(session, audited.shown)
     return audited.accepted, audited.evidence
 
 

@@ -17,11 +17,11 @@ from flows.job import Job
 from flows.judges import Judges, read_cohort, store_cohort
 from flows.session import TASK, Session, open_session
 from medsynth.core.errors import UsageProblem
+from medsynth.core.pictures import image_grid
 from medsynth.core.schema import Attributes
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, open_stage, produce
 from medsynth.evaluate.metrics import Metric
 from medsynth.models.cells import count_cells
-from medsynth.release.pictures import image_grid
 from medsynth.rivals.config import RivalsConfig
 from medsynth.rivals.contestant import Entry
 from medsynth.rivals.field import NAMES, TRAINED, field

@@ -18,6 +18,7 @@ from medsynth.prepare.prepare import PrepareConfig
 from medsynth.release.release import ReleaseConfig
 from medsynth.rivals.config import RivalsConfig
 from medsynth.sample.plan import Plan
+from medsynth.sample.views import ViewsConfig
 from medsynth.train.config import TrainConfig
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -55,6 +56,8 @@ class RunConfig(BaseModel):
     """What somebody else's checkpoint does not say of itself."""
     sample: Plan = Plan()
     """The cohort asked for."""
+    views: ViewsConfig = ViewsConfig()
+    """Scans that are drawn to be compared."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """What is measured."""
     rivals: RivalsConfig = RivalsConfig()

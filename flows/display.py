@@ -21,6 +21,7 @@ WORDS = {
     "prepared": "bringing scans onto one grid",
     "checkpoint": "learning from scans",
     "cohort": "drawing synthetic scans",
+    "views": "drawing scans to compare",
     "evidence": "screening and attacking the cohort",
     "evaluation": "measuring quality",
     "comparison": "training rivals and measuring all",

@@ -1,6 +1,5 @@
 """Flows around the generator's scans: draw a cohort; measure what the judge accepted."""
 
-from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +13,14 @@ from flows.session import TASK, Session, Stage, open_session
 from flows.workers import open_workers
 from medsynth.checkpoint import load_generator
 from medsynth.core.manifest import Manifest, load_arrays
+from medsynth.core.pictures import image_grid, inlined
 from medsynth.core.stage import Artifact, open_stage
 from medsynth.evaluate.evaluate import evaluate
 from medsynth.prepare.mask_folder import read_mask_folder
-from medsynth.release.pictures import image_grid, png_bytes
 from medsynth.sample.cohort import sample
 from medsynth.sample.given import NOTHING, Given, read_texts
 from medsynth.sample.plan import Plan
+from medsynth.sample.views import draw_views
 from privacy.policy import read_policy
 
 _NUM_PICTURED, _COLUMNS = 32, 8
@@ -59,6 +59,22 @@ def _given(session: Session, checkpoint: Artifact) -> Given:
     )
 
 
+@task(name="views", **TASK)
+def draw_to_compare(session: Session, checkpoint: Artifact) -> Artifact:
+    """Stage views/: scans made to be compared, which nobody has screened yet."""
+    config, k_min = session.config, read_policy(session.config.policy).k_min
+    with session.stage("views") as stage:
+        artifact = draw_views(
+            checkpoint,
+            session.out,
+            config.sample,
+            config.views,
+            k_min=k_min,
+            progress=stage.progress,
+        )
+        return stage.finish(artifact, cohort_facts(artifact))
+
+
 @task(name="evaluate", **TASK)
 def evaluate_cohort(
     session: Session,
@@ -91,9 +107,8 @@ def picture(stage: Stage, accepted: Artifact) -> None:
     grid = picture_grid(accepted)
     if grid is not None:
         stage.run.log_picture(grid, "accepted.png")
-        address = f"data:image/png;base64,{b64encode(png_bytes(grid)).decode()}"
         create_image_artifact(
-            address, key="medsynth-pictures", description="Accepted synthetic scans"
+            inlined(grid), key="medsynth-pictures", description="Accepted synthetic scans"
         )
 
 

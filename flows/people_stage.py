@@ -15,13 +15,13 @@ from jinja2 import Environment, StrictUndefined
 
 from medsynth.core.errors import UsageProblem
 from medsynth.core.manifest import Manifest, Scan, load_scan
+from medsynth.core.pictures import png_bytes, scan_picture
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce
 from medsynth.ingest.page.thumbnails import data_uri
 from medsynth.prepare.config import PrepareConfig
 from medsynth.prepare.grid import normalize, plane_last
 from medsynth.prepare.people import COLUMNS
 from medsynth.prepare.scans import without_folds
-from medsynth.release.pictures import png_bytes, scan_picture
 from privacy.people import Findings, find_people
 
 STAGE = "people"

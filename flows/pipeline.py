@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.audit import Folds, audit_cohort, promote_audited
 from flows.facts import Outcome
-from flows.generate import evaluate_cohort, sample_cohort
+from flows.generate import draw_to_compare, evaluate_cohort, sample_cohort
 from flows.ingest import ingest_scans, prepare_scans
 from flows.job import Job
 from flows.release import release_cohort
@@ -49,7 +49,9 @@ def _make(session: Session) -> None:
     prepared = prepare_scans(session, ingest_scans(session))
     checkpoint = train_generator(session, prepared)
     cohort = sample_cohort(session, checkpoint, session.config.sample)
-    accepted, _ = audit_cohort(session, cohort, Folds(prepared=prepared), checkpoint)
+    views = draw_to_compare(session, checkpoint)
+    folds = Folds(prepared=prepared)
+    accepted, _ = audit_cohort(session, cohort, folds, checkpoint, views=views)
     if len(Manifest.read(accepted.path)):
         evaluate_cohort(session, accepted, prepared, cohort, checkpoint)
 

@@ -1,5 +1,6 @@
 """OUT/report/report.html, which every run writes, however far it came."""
 
+import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from medsynth.core.schema import AttributeSchema
 from medsynth.evaluate.achieved import read_achieved
 from medsynth.evaluate.metrics import read_metrics
 from medsynth.release.report import Counts, Report, Sample, write_report
+from medsynth.release.shown import Shown
+from medsynth.train.latents import TRAINING_FILE
 from privacy.audit import CERTIFICATE_FILE
 
 _NUM_SAMPLES = 24
+_NETWORKS = {"latents": "autoencoder", "checkpoint": "denoiser"}
 
 
 @task(name="report", **TASK)
@@ -49,6 +53,8 @@ def _report(session: Session, outcome: Outcome, problems: list[str]) -> Report:
         asked=[scan.attributes for scan in accepted] if accepted else (),
         read=[scan.measured for scan in measured] if measured else (),
         samples=_samples(outcome.path("accepted"), accepted),
+        shown=_shown(outcome),
+        histories=_histories(outcome),
         digests={artifact.path.name: artifact.digest for artifact in outcome.stages},
         config=config,
         does_not_show=body.get("does_not_show", ()),
@@ -81,6 +87,22 @@ def _samples(folder: Path | None, accepted: Manifest | None) -> list[Sample]:
     scans = accepted.scans[:_NUM_SAMPLES]
     volumes = load_arrays(folder, scans)
     return [Sample(v, scan.attributes) for v, scan in zip(volumes, scans, strict=True)]
+
+
+def _shown(outcome: Outcome) -> Shown:
+    folder = outcome.path("shown")
+    return Shown.read(folder) if folder else Shown()
+
+
+def _histories(outcome: Outcome) -> dict[str, list[dict[str, float]]]:
+    """What each network's training told, where there was one."""
+    files = {words: outcome.path(stage) for stage, words in _NETWORKS.items()}
+    found = {words: f / TRAINING_FILE for words, f in files.items() if f}
+    return {
+        words: json.loads(path.read_text())["history"]
+        for words, path in found.items()
+        if path.exists()
+    }
 
 
 def _read(outcome: Outcome, stage: str) -> Manifest | None:

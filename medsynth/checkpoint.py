@@ -84,8 +84,23 @@ class Generator:
 
         Raises ValueError, naming the attribute, for a value that training never saw.
         """
-        fixed = replace(how or SamplerConfig(), batch=self.batch)
-        return self.synthesizer.draw(requests, indices, seed, fixed)
+        return self.synthesizer.draw(requests, indices, seed, self._fixed(how))
+
+    def trace(
+        self,
+        requests: Sequence[Attributes],
+        indices: Sequence[int],
+        *,
+        seed: int,
+        how: SamplerConfig | None = None,
+        num_states: int,
+    ) -> Float[np.ndarray, "n states i j k"]:
+        """How each scan of `draw` comes about: images told on the way, and last the scan."""
+        fixed = self._fixed(how)
+        return self.synthesizer.trace(requests, indices, seed, fixed, num_states=num_states)
+
+    def _fixed(self, how: SamplerConfig | None) -> SamplerConfig:
+        return replace(how or SamplerConfig(), batch=self.batch)
 
 
 def save_generator(folder: Path, generator: Generator, *, prepared_digest: str) -> None:

@@ -1,10 +1,12 @@
 """The audit: a cohort in, its accepted part and a signed verdict out.
 
-Three stages. `self_test` is the judge's own; the next cohort finds it. `accepted` holds the scans
+Four stages. `self_test` is the judge's own; the next cohort finds it. `accepted` holds the scans
 that may go on: those that passed, and fresh ones in place of those that did not. `evidence` holds
 audit.json and certificate.json: counts and bounds, never a score, a neighbor or an id of a real
-scan. Rejected scans go to the vault or nowhere. The ledger knows of every cohort that was judged;
-what left before of the same generator is judged again, beside what may leave now.
+scan. `shown` holds the views (scans made to be compared) that passed the same screen, where any
+were given. Rejected scans go to the vault, rejected views nowhere. The ledger knows of every
+cohort that was judged; what left before of the same generator is judged again, beside what may
+leave now.
 """
 
 import json
@@ -31,17 +33,22 @@ from privacy.policy import Policy
 from privacy.screen.decide import Screen
 from privacy.self_test.run import Bench, num_null_queries, num_queries
 from privacy.self_test.stage import self_test_stage
+from privacy.shown import show
 
 UNKNOWN = Span()
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit leaves: the accepted cohort, the evidence about it, the certificate."""
+    """What an audit leaves: the accepted cohort, the evidence about it, the certificate.
+
+    `shown` are the views that may be looked at, where any were given.
+    """
 
     accepted: Artifact
     evidence: Artifact
     certificate: Certificate
+    shown: Artifact | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -65,12 +72,14 @@ def audit(
     earlier: Iterable[Path] = (),
     seed: int = 0,
     vault: Path | None = None,
+    views: Artifact | None = None,
     progress: Progress = silent,
 ) -> Audit:
     """Judge a cohort under a policy; both stages are found, not run, when nothing changed.
 
     `ledger` is the data set's record of what was judged; scans that left before of the same
-    generator are judged beside these, from where their audits put them or from `earlier`.
+    generator are judged beside these, from where their audits put them or from `earlier`. `views`
+    pass the same screen, and are no part of the verdict.
     """
     if keys.is_demo and not policy.allows_demo_keys:
         raise UsageProblem(
@@ -81,6 +90,8 @@ def audit(
         vaults.sweep(vault)
     manifest = Manifest.read(cohort.path)
     _check(manifest, real)
+    if views is not None:
+        _check_shapes(Manifest.read(views.path), real)
     case = Case(
         cohort, manifest, real, keys, policy, model_digest, folds_digest, span, out, ledger, vault
     )
@@ -94,7 +105,8 @@ def audit(
     certificate = Certificate.read(evidence.path / CERTIFICATE_FILE)
     # Again, for a ledger that was lost after the evidence was written.
     case.record(certificate.verdict, accepted)
-    return Audit(accepted, evidence, certificate)
+    shown = None if views is None else trial.show(views)
+    return Audit(accepted, evidence, certificate, shown)
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,19 @@ class _Trial:
     def judge(self) -> Judgment:
         """The judgment."""
         return self._judgment
+
+    def show(self, views: Artifact) -> Artifact:
+        """The stage "shown": found where neither views nor screen changed, whatever the cohort."""
+        given = {"round_trip": self.access.given["round_trip"]}
+        request = self.case.request("shown", given, self.seed)
+        parents = {**request.parents, "views": views.digest}
+        del parents["cohort"]
+
+        def build(folder: Path) -> None:
+            self.tick.expect(len(Manifest.read(views.path)))
+            show(folder, views, self._screen, self.seed, self.tick)
+
+        return produce(self.case.out, replace(request, parents=parents), build)
 
     @cached_property
     def _judgment(self) -> Judgment:
@@ -187,8 +212,12 @@ class _Ticker:
 def _check(manifest: Manifest, real: RealFolds) -> None:
     if not len(manifest):
         raise TooFewSubjects("a cohort must hold synthetic scans; this one is empty")
+    _check_shapes(manifest, real)
+
+
+def _check_shapes(manifest: Manifest, real: RealFolds) -> None:
     shapes = {scan.shape for scan in manifest}
-    if shapes != {real.shape}:
+    if shapes - {real.shape}:
         raise UsageProblem(
             f"synthetic scans must have the shape of the real ones, {real.shape}, "
             f"got {sorted(shapes)}: prepare both on one grid"

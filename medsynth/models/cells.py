@@ -230,12 +230,14 @@ def draw_value(
     attribute: Attribute, where: Bin, step: float, rng: np.random.Generator
 ) -> AttributeValue:
     """A value of a bin: uniform on the attribute's scale, on the step's grid."""
-    if where is None or isinstance(where, str):
-        return where
+    return value_at(attribute, where, step, rng.random()) if isinstance(where, tuple) else where
+
+
+def value_at(attribute: Attribute, where: Interval, step: float, share: float) -> float:
+    """The value a share of the way through an interval, on the attribute's scale and the grid."""
     low, high = where
-    u = rng.random()
     if attribute.scale == "log":
-        value = math.expm1(math.log1p(low) + u * (math.log1p(high) - math.log1p(low)))
+        value = math.expm1(math.log1p(low) + share * (math.log1p(high) - math.log1p(low)))
     else:
-        value = low + u * (high - low)
+        value = low + share * (high - low)
     return round(max(low, math.floor(value / step) * step), 10)

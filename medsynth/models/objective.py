@@ -80,6 +80,11 @@ class Objective:
             return output, (x - a * output) / s
         return a * x - s * output, s * x + a * output
 
+    def heading(self, x: Tensor, x_next: Tensor, t: float, t_next: float) -> Tensor:
+        """The image that a step from x at t to x_next heads for: x0 of the path through both."""
+        (a, s), (a_next, s_next) = self.schedule.at(t), self.schedule.at(t_next)
+        return (s_next * x - s * x_next) / (a * s_next - a_next * s)
+
     def weight(self, t: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Of the squared error at these times: 1 for the flow, else by Min-SNR."""
         if self.target == "flow":

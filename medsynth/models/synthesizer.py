@@ -105,20 +105,63 @@ class Synthesizer:
         self, requests: Sequence[Attributes], indices: Sequence[int], seed: int, how: SamplerConfig
     ) -> Float[np.ndarray, "n i j k"]:
         """One scan per request; its noise is a function of (seed, index) alone."""
+        return self._in_batches(self._draw, requests, indices, seed, how)
+
+    @torch.inference_mode()
+    def trace(
+        self,
+        requests: Sequence[Attributes],
+        indices: Sequence[int],
+        seed: int,
+        how: SamplerConfig,
+        *,
+        num_states: int,
+    ) -> Float[np.ndarray, "n states i j k"]:
+        """How each scan of `draw` comes about: where some of its steps head for, then the scan.
+
+        The steps lie evenly apart; the first one has nothing but noise to go by.
+        """
+
+        def trace_rows(
+            requests: Sequence[Attributes], indices: Sequence[int], seed: int, how: SamplerConfig
+        ) -> np.ndarray:
+            points: list[Tensor] = []
+            self.trajectory(requests, indices, seed, how, lambda number, x: points.append(x))
+            times = self.objective.schedule.grid(how.num_steps, shift=self.objective.shift)
+            chosen = np.linspace(0, how.num_steps - 1, num_states - 1).round().astype(int)
+            heads = [
+                self.objective.heading(
+                    points[n], points[n + 1], float(times[n]), float(times[n + 1])
+                )
+                for n in chosen
+            ]
+            return np.stack([self._decode(latents) for latents in (*heads, points[-1])], axis=1)
+
+        return self._in_batches(trace_rows, requests, indices, seed, how)
+
+    def _in_batches(
+        self,
+        make: Callable[[Sequence[Attributes], Sequence[int], int, SamplerConfig], np.ndarray],
+        requests: Sequence[Attributes],
+        indices: Sequence[int],
+        seed: int,
+        how: SamplerConfig,
+    ) -> np.ndarray:
         for request in [*requests, how.guidance.negative]:
             check_request(self.schema, self.trained, request, self.masks)
-        rows = np.arange(len(requests))
 
-        def draw_rows(chosen: np.ndarray) -> np.ndarray:
+        def make_rows(chosen: np.ndarray) -> np.ndarray:
             asked = [requests[row] for row in chosen]
-            return self._draw(asked, [indices[row] for row in chosen], seed, how)
+            return make(asked, [indices[row] for row in chosen], seed, how)
 
-        return _in_batches(draw_rows, how.batch, rows)
+        return _in_batches(make_rows, how.batch, np.arange(len(requests)))
 
     def _draw(
         self, requests: Sequence[Attributes], indices: Sequence[int], seed: int, how: SamplerConfig
     ) -> np.ndarray:
-        latents = self.trajectory(requests, indices, seed, how, unwatched)
+        return self._decode(self.trajectory(requests, indices, seed, how, unwatched))
+
+    def _decode(self, latents: Tensor) -> np.ndarray:
         return self._volumes(self.scale.undo(latents))
 
     @torch.inference_mode()

@@ -1,16 +1,18 @@
 """Small charts as inline SVG; colors come from the page, so that they follow light and dark."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from math import log10
 
 import numpy as np
+from jaxtyping import Float
 
 from medsynth.core.schema import Attribute, AttributeValue
 from medsynth.evaluate.metrics import Metric
 
 _WIDTH, _HEIGHT = 320, 132
-_BASE, _TOP = 108, 8
+_BASE, _TOP, _LEFT = 108, 8, 44
 _MAX_BARS = 8
 
 
@@ -53,6 +55,39 @@ def scatter_chart(asked: Sequence[AttributeValue], read: Sequence[AttributeValue
     ]
     marks += [_text(left - 6, (_BASE + _TOP) / 2 + 4, "read", "end")]
     return _svg(marks, "Asked beside read, scan by scan")
+
+
+def curve_chart(history: Sequence[Mapping[str, float]]) -> str:
+    """Loss and validation loss by step, the loss on a log scale; nothing where none was told."""
+    curves = {name: _curve(history, name) for name in ("loss", "validation")}
+    told = [points for points in curves.values() if len(points)]
+    if not told:
+        return ""
+    points = np.concatenate(told)
+    (first, low), (last, high) = points.min(0), points.max(0)
+    span, rise = (last - first) or 1.0, (high - low) or 1.0
+
+    def place(step: float, level: float) -> str:
+        x = _LEFT + (step - first) / span * (_WIDTH - _LEFT - 8)
+        return f"{x:.1f},{_BASE - (level - low) / rise * (_BASE - _TOP):.1f}"
+
+    marks = [f'<line class="rule" x1="{_LEFT}" y1="{_BASE}" x2="{_WIDTH - 8}" y2="{_BASE}"/>']
+    for name, way in curves.items():
+        path = " ".join(place(*point) for point in way.tolist())
+        marks.append(f'<polyline class="{name}" points="{path}"/>')
+    marks += [
+        _text(_LEFT, _HEIGHT - 8, f"step {first:,.0f}", "start"),
+        _text(_WIDTH - 8, _HEIGHT - 8, f"{last:,.0f}", "end"),
+        _text(_LEFT - 6, _BASE, f"{10**low:.2g}", "end"),
+        _text(_LEFT - 6, _TOP + 8, f"{10**high:.2g}", "end"),
+    ]
+    return _svg(marks, "Loss and validation loss by step")
+
+
+def _curve(history: Sequence[Mapping[str, float]], name: str) -> Float[np.ndarray, "points 2"]:
+    """Steps and logarithms of a loss."""
+    told = [(row["step"], log10(row[name])) for row in history if row.get(name, 0) > 0]
+    return np.array(told, np.float64).reshape(-1, 2)
 
 
 def interval_chart(metric: Metric) -> str:

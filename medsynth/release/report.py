@@ -1,6 +1,5 @@
 """The report of a run: one page that needs nothing but itself, whatever the verdict."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +9,15 @@ import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
 
+from medsynth.core.pictures import inlined, scan_picture
 from medsynth.core.schema import Attributes, AttributeSchema, AttributeValue
 from medsynth.evaluate.achieved import Achieved
 from medsynth.evaluate.metrics import Metric
 from medsynth.evaluate.obedience import disobedience_words
-from medsynth.release.charts import distribution_chart, scatter_chart
-from medsynth.release.pictures import png_bytes, scan_picture
+from medsynth.release.charts import curve_chart, distribution_chart, scatter_chart
+from medsynth.release.shown import Shown
 from medsynth.release.templates import render
+from medsynth.release.views import sweep_figures, trace_figures
 from medsynth.release.wording import (
     achieved_row,
     attribute_words,
@@ -27,6 +28,7 @@ from medsynth.release.wording import (
 )
 
 _NO_SCHEMA = AttributeSchema()
+_NOTHING_SHOWN = Shown()
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Report:
 
     `audit` is the object of CONTRACTS.md, "Audit output", or `None` where no audit was made.
     `problems` are sentences on why a run ended early. `asked` and `read` hold the attributes of
-    each accepted scan, row by row. Samples are of accepted scans only.
+    each accepted scan, row by row. Samples are of accepted scans only, and what is `shown` passed
+    the same screen. `histories` are what each network's training told of itself, step by step.
     """
 
     title: str
@@ -74,6 +77,8 @@ class Report:
     asked: Sequence[Attributes] = ()
     read: Sequence[Attributes] = ()
     samples: Sequence[Sample] = ()
+    shown: Shown = _NOTHING_SHOWN
+    histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
     does_not_show: Sequence[str] = ()
@@ -105,6 +110,13 @@ def _page(report: Report) -> dict[str, Any]:
         "attributes": _attribute_charts(report),
         "not_obeyed": disobedience_words(report.metrics),
         "samples": [_sample_figure(sample, report.schema) for sample in report.samples],
+        "sweeps": [sweep_figures(sweep) for sweep in report.shown.sweeps],
+        "traces": trace_figures(report.shown.traces),
+        "curves": [
+            {"name": name, "chart": Markup(chart)}
+            for name, history in report.histories.items()
+            if (chart := curve_chart(history))
+        ],
         "is_wide": any(sample.voxels.shape[2] > 1 for sample in report.samples),
     }
 
@@ -154,10 +166,9 @@ def _attribute_charts(report: Report) -> list[dict[str, Any]]:
 
 
 def _sample_figure(sample: Sample, schema: AttributeSchema) -> dict[str, Any]:
-    picture = png_bytes(scan_picture(sample.voxels, height=112))
     words = [attribute_words(name, sample.attributes.get(name)) for name in schema.names]
     return {
-        "source": "data:image/png;base64," + base64.b64encode(picture).decode(),
+        "source": inlined(scan_picture(sample.voxels, height=112)),
         "words": ", ".join(words),
         "parts": words,
     }

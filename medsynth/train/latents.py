@@ -29,6 +29,8 @@ from medsynth.train.ranks import current_share
 from medsynth.train.report import OnStep
 from medsynth.train.state import FOLDER, Progressed
 
+TRAINING_FILE = "training.json"
+
 
 def build_latents(
     folder: Path, fold: TrainingFold, config: TrainConfig, seed: int, on_step: OnStep
@@ -94,7 +96,7 @@ def _write(
 def finish_training(folder: Path, progressed: Progressed) -> None:
     """Keep the history of a finished training; drop the state that only a killed one needs."""
     fields = {name: value for name, value in vars(progressed).items() if value != inf}
-    (folder / "training.json").write_text(json.dumps(fields, indent=1) + "\n")
+    (folder / TRAINING_FILE).write_text(json.dumps(fields, indent=1) + "\n")
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 

@@ -104,8 +104,9 @@ def test_mlflow_holds_no_path_of_an_input(demo: Ended, out: Path) -> None:
 def test_a_second_run_finds_every_stage(demo: Ended, out: Path) -> None:
     again = medsynth("demo", "--small", "--out", str(out))
     assert again.code == 0, again.text[-3000:]
-    stages = ["manifest", "prepared", "latents", "checkpoint", "cohort", "accepted", "evidence"]
-    assert again.answer["reused"][:7] == stages
+    stages = ["manifest", "prepared", "latents", "checkpoint", "cohort", "views", "accepted"]
+    stages += ["evidence", "shown"]
+    assert again.answer["reused"][:9] == stages
     assert again.answer["verdict"] == "PASS"
     for name in (*stages, "evaluation"):
         assert not list((out / "superseded").glob(f"{name}-*")), name

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 STAGES = [
     *("manifest", "prepared", "latents", "checkpoint"),
-    *("cohort", "accepted", "evidence", "evaluation"),
+    *("cohort", "views", "accepted", "evidence", "shown", "evaluation"),
 ]
 
 
@@ -60,6 +60,31 @@ def test_mlflow_nests_a_run_for_each_stage(first_run: Any) -> None:
     assert {d.dataset.name for d in inside["cohort"].inputs.dataset_inputs} == {"checkpoint"}
     steps = mlflow.MlflowClient().get_metric_history(inside["checkpoint"].info.run_id, "seconds")
     assert max(metric.step for metric in steps) == 60
+
+
+def test_only_what_the_judge_let_through_is_pictured(first_run: Any) -> None:
+    import mlflow
+
+    from medsynth.core.views import STEPS, Views
+
+    drawn, shown = (Views.read(first_run.path(name)).sets for name in ("views", "shown"))
+    assert {name: len(groups) for name, groups in drawn.items()} == {"sex": 5, STEPS: 5}
+    assert all(len(groups) in (0, 5) for groups in shown.values())
+    client = mlflow.MlflowClient(first_run.tracking_uri)
+    experiment = client.get_experiment_by_name("tiny")
+    pictures = {
+        run.info.run_name: {file.path for file in client.list_artifacts(run.info.run_id)}
+        for run in client.search_runs([experiment.experiment_id])
+        if run.info.run_name in ("latents", "checkpoint", "views", "shown")
+    }
+    expected = {"sex.png", "sex-difference.png", "sex-beyond.png", "sex-spread.png"}
+    expected = (expected if shown["sex"] else set()) | {f"trace-{n}.png" for n in range(5)}
+    if not shown[STEPS]:
+        expected -= {f"trace-{n}.png" for n in range(5)}
+    assert {path for path in pictures["shown"] if path.endswith(".png")} == expected
+    others = pictures["latents"] | pictures["views"] | pictures["checkpoint"]
+    assert not [path for path in others if path.endswith(".png")]
+    assert ("What each attribute changes" in first_run.report.read_text()) == bool(shown["sex"])
 
 
 def test_no_input_path_and_nobody_is_in_mlflow(first_run: Any, archive: Path, home: Path) -> None:

@@ -122,3 +122,20 @@ def test_shortcuts_are_for_distilled_generators(make_synthesizer):
     how = dataclasses.replace(HOW, method="shortcut")
     with pytest.raises(ValueError, match="shortcut needs a generator that was distilled"):
         make_synthesizer().draw(REQUESTS[:1], [0], 0, how)
+
+
+@pytest.mark.parametrize("method", ["euler", "heun", "ab2", "ancestral"])
+def test_a_trace_ends_in_the_scan_that_is_drawn(make_synthesizer, method):
+    ours, how = make_synthesizer(), dataclasses.replace(HOW, method=method)
+    states = ours.trace(REQUESTS, range(7), 3, how, num_states=4)
+    assert states.shape == (7, 4, 20, 12, 1)
+    assert np.array_equal(states[:, -1], ours.draw(REQUESTS, range(7), 3, how))
+    assert not np.array_equal(states[:, 0], states[:, -1])
+
+
+def test_a_straight_step_heads_for_what_one_step_would_give(make_synthesizer):
+    ours, how = make_synthesizer(), dataclasses.replace(HOW, method="euler")
+    states = ours.trace(REQUESTS[:2], range(2), 3, how, num_states=4)
+    np.testing.assert_allclose(states[:, -2], states[:, -1], atol=1e-5)
+    one_step = ours.draw(REQUESTS[:2], range(2), 3, dataclasses.replace(how, num_steps=1))
+    np.testing.assert_allclose(states[:, 0], one_step, atol=1e-5)

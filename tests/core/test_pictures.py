@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medsynth.core.pictures import hang, image_grid, planes_of, png_bytes, scan_picture
 from medsynth.ingest.phantom import draw_phantom
-from medsynth.release.pictures import hang, image_grid, planes_of, png_bytes, scan_picture
 
 
 def _bright(shape, index):

@@ -1,14 +1,17 @@
 """Pictures of scans, as radiologists hang them: anterior or superior up, the right side left."""
 
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Callable, Sequence
 from io import BytesIO
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 Volumes = Float[np.ndarray, "n i j k"]
 Plane = Float[np.ndarray, "_ _"]
+Paint = Callable[[Plane], UInt8[np.ndarray, "rows columns *colors"]]
+"""A plane to its pixels: gray, or red, green, blue and opacity."""
 _GAP = 4  # pixels
 _TEXT = 13  # pixels
 
@@ -26,13 +29,21 @@ def planes_of(volume: Float[np.ndarray, "i j k"]) -> list[Plane]:
     return [hang(volume[:, :, k]), hang(volume[:, j, :]), hang(volume[i, :, :])]
 
 
-def scan_picture(volume: Float[np.ndarray, "i j k"], *, height: int = 128) -> Image.Image:
-    """One scan with voxels in [0, 1] as a grayscale picture of at least this height, in pixels."""
+def gray(plane: Plane) -> UInt8[np.ndarray, "_ _"]:
+    """Voxels in [0, 1] as gray."""
+    pixels: np.ndarray = np.round(np.clip(np.nan_to_num(plane), 0, 1) * 255).astype(np.uint8)
+    return pixels
+
+
+def scan_picture(
+    volume: Float[np.ndarray, "i j k"], *, height: int = 128, paint: Paint = gray
+) -> Image.Image:
+    """One scan as a picture of at least this height, in pixels; 3D as three planes."""
     planes = planes_of(volume)
     zoom = max(1.0, height / max(len(plane) for plane in planes))
-    tiles = [_tile(plane, zoom) for plane in planes]
+    tiles = [_tile(paint(plane), zoom) for plane in planes]
     width = sum(tile.width for tile in tiles) + _GAP * (len(tiles) - 1)
-    picture = Image.new("L", (width, max(tile.height for tile in tiles)))
+    picture = Image.new(tiles[0].mode, (width, max(tile.height for tile in tiles)))
     left = 0
     for tile in tiles:
         picture.paste(tile, (left, (picture.height - tile.height) // 2))
@@ -68,8 +79,12 @@ def png_bytes(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _tile(plane: Plane, zoom: float) -> Image.Image:
-    gray = np.round(np.clip(np.nan_to_num(plane), 0, 1) * 255).astype(np.uint8)
-    rows, columns = gray.shape
+def inlined(picture: Image.Image) -> str:
+    """The picture as an address that holds it whole."""
+    return f"data:image/png;base64,{b64encode(png_bytes(picture)).decode()}"
+
+
+def _tile(pixels: UInt8[np.ndarray, "rows columns *colors"], zoom: float) -> Image.Image:
+    rows, columns = pixels.shape[:2]
     size = (max(1, round(columns * zoom)), max(1, round(rows * zoom)))
-    return Image.fromarray(np.ascontiguousarray(gray)).resize(size, Image.Resampling.BICUBIC)
+    return Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BICUBIC)
