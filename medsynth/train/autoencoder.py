@@ -25,6 +25,7 @@ from medsynth.train.features import learned_features
 from medsynth.train.fit import Task, fit
 from medsynth.train.fold import TrainingFold
 from medsynth.train.order import batch_rows, step_seed
+from medsynth.train.previews import NUM_SCANS, write_preview
 from medsynth.train.ranks import Share
 from medsynth.train.report import OnStep
 from medsynth.train.state import Progressed
@@ -101,8 +102,15 @@ def train_autoencoder(
         waits = adversary is not None and not adversary.has_learned
         return sum(costs) / len(held_out) + (UNCONTESTED if waits else 0.0)
 
+    def preview(network: nn.Module, step: int) -> None:
+        assert isinstance(network, Autoencoder)
+        real = held_out[:NUM_SCANS].to(device)
+        parts = torch.split(real, recipe.batch)
+        back = torch.cat([network.decode(network.encode(part)) for part in parts])
+        write_preview(folder, step, [frame.to_volumes(real), frame.to_volumes(back)])
+
     companions = {"adversary": adversary.learner} if adversary else {}
-    task = Task(network, loss, validate, companions=companions)
+    task = Task(network, loss, validate, companions=companions, preview=preview)
     return network, fit(task, recipe, folder, on_step)
 
 

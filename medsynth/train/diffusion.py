@@ -1,9 +1,11 @@
 """Stage "checkpoint": the denoiser, trained on cached latents, and the generator around it."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -19,9 +21,11 @@ from medsynth.models.conditioning import (
 )
 from medsynth.models.denoiser import Denoiser
 from medsynth.models.frame import Frame
+from medsynth.models.guidance import Guidance, guided
 from medsynth.models.imported import AnyAutoencoder
 from medsynth.models.masks import MaskGrid
 from medsynth.models.objective import Objective
+from medsynth.models.sampler import integrate
 from medsynth.models.synthesizer import LatentScale, Synthesizer
 from medsynth.models.trained import learn_attributes
 from medsynth.train.config import TrainConfig
@@ -39,10 +43,13 @@ from medsynth.train.latents import (
     read_scale,
 )
 from medsynth.train.order import batch_rows, step_seed
+from medsynth.train.previews import FOLDER as PREVIEWS
+from medsynth.train.previews import NUM_SCANS, write_preview
 from medsynth.train.ranks import Share, current_share
 from medsynth.train.report import OnStep
 
 VALIDATION_DRAWS = 8
+PREVIEW_STEPS = 10
 
 
 class ConditionedDenoiser(nn.Module):
@@ -57,6 +64,12 @@ class ConditionedDenoiser(nn.Module):
         output = self.denoiser(self.objective.add_noise(x0, noise, t), t, self.encoder(asked))
         missed: Tensor = output - self.objective.learned(x0, noise, t)
         return self.objective.weight(t) * missed.square().flatten(1).mean(dim=1)
+
+    def draw(self, noise: Tensor, asked: AttributeBatch) -> Tensor:
+        """Latents from noise in a few steps, without guidance."""
+        predict = guided(self.denoiser, [(self.encoder(asked), 1.0)], Guidance())
+        times = self.objective.schedule.grid(PREVIEW_STEPS, shift=self.objective.shift)
+        return integrate(predict, noise, times, objective=self.objective, method="ab2")
 
 
 def build_checkpoint(
@@ -89,6 +102,7 @@ def build_checkpoint(
     if config.dp is None:
         copies = _moved_copies(fold, autoencoder.to(device), scale, config, seed)
         task = _plain_task(network, x0, copies, asked, fold, config, seed)
+        task = replace(task, preview=_preview(folder, latents, frame, asked, fold, seed))
     else:
         public = latents.receipt["parents"]["autoencoder"]
         task = _private_task(folder, network, x0, asked, fold, config, config.dp, public)
@@ -113,6 +127,34 @@ def build_checkpoint(
     generator = Generator(synthesizer, fold.geometry, fold.modality, cells)
     save_generator(folder, generator, prepared_digest=prepared_digest)
     finish_training(folder, progressed)
+    # A checkpoint is handed on, and these are pictures that nobody has screened.
+    shutil.rmtree(folder / PREVIEWS, ignore_errors=True)
+
+
+def _preview(
+    folder: Path,
+    latents: Artifact,
+    frame: Frame,
+    asked: AttributeBatch,
+    fold: TrainingFold,
+    seed: int,
+) -> Callable[[nn.Module, int], None]:
+    """Draws what some validation scans' attributes ask for, always from the same noise."""
+    device, scale = asked.states.device, read_scale(latents)
+    autoencoder = read_autoencoder(latents).to(device)
+    rows = torch.from_numpy(np.flatnonzero(fold.is_validation)[:NUM_SCANS])
+    generator = torch.Generator().manual_seed(step_seed(seed, "checkpoint", "preview"))
+    shape = (len(rows), *read_latents(latents).shape[1:])
+    noise = torch.randn(shape, generator=generator).to(device)
+    wanted = asked.take(rows.to(device))
+
+    def preview(network: nn.Module, step: int) -> None:
+        assert isinstance(network, ConditionedDenoiser)
+        drawn = scale.undo(network.draw(noise, wanted))
+        images = torch.cat([autoencoder.decode(latents) for latents in torch.split(drawn, 1)])
+        write_preview(folder, step, [frame.to_volumes(images)])
+
+    return preview
 
 
 def _moved_copies(

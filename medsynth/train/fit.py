@@ -19,6 +19,7 @@ from medsynth.models.ema import Ema
 from medsynth.train.forecast import Forecast, Trial
 from medsynth.train.interrupt import Interrupted, heeding_sigterm
 from medsynth.train.order import step_seed
+from medsynth.train.previews import PREVIEW_EVERY
 from medsynth.train.ranks import (
     Share,
     any_process,
@@ -40,7 +41,7 @@ class Task:
     `companions` are further learners, such as an adversary, that `loss` itself lets step; they
     are saved and taken up with the rest, and average their gradients (ranks.py) themselves. A
     private loss fills the gradients itself and tells of nothing but epsilon. Without validation
-    the last average is kept.
+    the last average is kept. `preview` gets an average and its step now and then.
     """
 
     network: nn.Module
@@ -48,6 +49,7 @@ class Task:
     validate: Validate | None
     is_private: bool = False
     companions: Mapping[str, Learner] = field(default_factory=dict)
+    preview: Callable[[nn.Module, int], None] | None = None
 
 
 def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed:
@@ -109,6 +111,9 @@ def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed
                 if share.is_first:
                     seconds = time.monotonic() - began
                     on_step(StepReport(recipe.stage, step, recipe.num_steps, metrics, seconds))
+            if share.is_first and task.preview and _is_due(step, recipe):
+                with torch.no_grad():
+                    task.preview(state.averages[-1].network, step)
             if share.is_first and task.validate and step % recipe.snapshot_every == 0:
                 store_averages(state, states)
             must_end = any_process(is_asked_to_end()) and not is_last
@@ -193,6 +198,11 @@ def _validate(validate: Validate, state: TrainingState, share: Share) -> float:
         state.progressed.best_loss, state.progressed.best_step = loss, state.progressed.step
         state.best = [average.weights() for average in state.averages]
     return loss
+
+
+def _is_due(step: int, recipe: Recipe) -> bool:
+    """Whether a preview is: every few validations, and at the last step."""
+    return step % (PREVIEW_EVERY * recipe.validate_every) == 0 or step == recipe.num_steps
 
 
 def _is_over(progressed: Progressed, recipe: Recipe) -> bool:

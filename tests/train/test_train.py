@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import load_file
 
 from medsynth.checkpoint import load_generator, write_weights
@@ -16,6 +17,7 @@ from medsynth.core.stage import open_stage
 from medsynth.models.objective import Objective
 from medsynth.models.perceptual import FeatureConfig, FeatureNetwork
 from medsynth.models.synthesizer import SamplerConfig
+from medsynth.train import fit
 from medsynth.train.config import TrainConfig
 from medsynth.train.dp_config import DpConfig
 from medsynth.train.train import train
@@ -75,8 +77,34 @@ def test_trained_stages_are_found_and_hold_no_pickle(tmp_path, prepared, tiny):
         "generator.json",
         "latents.json",
         "latents.npy",
+        "previews/step-00000012.png",
         "training.json",
     }
+    # The checkpoint goes to the registry: it holds no picture that nobody has screened.
+    assert not [name for name in stages[1].receipt["files"] if name.endswith(".png")]
+
+
+def test_previews_are_their_owners_alone_and_leave_training_as_it_is(
+    tmp_path, prepared, tiny, monkeypatch
+):
+    source, often = prepared(tmp_path), tiny.model_copy(update={"validate_every": 1})
+    found = {}
+
+    def look(report):
+        for path in (tmp_path / ".partial").rglob("*.png"):
+            found[path.relative_to(tmp_path / ".partial").parts[0].split("-")[0]] = path.stat()
+
+    stages = train(source, tmp_path, often, on_step=look)
+    assert set(found) == {"latents", "checkpoint"}
+    assert {stat.st_mode & 0o777 for stat in found.values()} == {0o600}
+    with Image.open(stages[0].path / "previews" / "step-00000010.png") as pairs:
+        assert pairs.height == 2 * (128 + 4) + 4  # real scans above their round trips
+    monkeypatch.setattr(fit, "_is_due", lambda step, recipe: False)
+    bare = train(source, tmp_path / "bare", often)
+    assert (
+        bare[1].receipt["files"]["denoiser.safetensors"]
+        == (stages[1].receipt["files"]["denoiser.safetensors"])
+    )
 
 
 def test_another_denoiser_keeps_the_autoencoder(tmp_path, prepared, tiny):
