@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/medsynth demo
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup lint types test
 
