@@ -4,8 +4,7 @@ A scan depends on its request, its noise and the settings, never on how many are
 the network always sees batches of one fixed size, the last one filled up.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 from medsynth.core.schema import Attributes, AttributeSchema
 from medsynth.models.conditioning import ConditionEncoder, encode_attributes
 from medsynth.models.denoiser import Denoiser
+from medsynth.models.draws import in_batches, standard_normal
 from medsynth.models.frame import Frame
 from medsynth.models.guidance import Guidance, guided
 from medsynth.models.imported import AnyAutoencoder, ContextEncoder, ImportedDenoiser
@@ -94,7 +94,7 @@ class Synthesizer:
         self, volumes: Float[np.ndarray, "n i j k"], *, batch: int
     ) -> Float[np.ndarray, "n i j k"]:
         """Volumes as the decoder gives them back."""
-        return _in_batches(self._round_trip, batch, volumes)
+        return in_batches(self._round_trip, batch, volumes)
 
     def _round_trip(self, volumes: np.ndarray) -> np.ndarray:
         images = self.frame.to_tensor(volumes).to(self.device)
@@ -154,7 +154,7 @@ class Synthesizer:
             asked = [requests[row] for row in chosen]
             return make(asked, [indices[row] for row in chosen], seed, how)
 
-        return _in_batches(make_rows, how.batch, np.arange(len(requests)))
+        return in_batches(make_rows, how.batch, np.arange(len(requests)))
 
     def _draw(
         self, requests: Sequence[Attributes], indices: Sequence[int], seed: int, how: SamplerConfig
@@ -226,34 +226,11 @@ class Synthesizer:
     def noise(
         self, seed: int, index: int, stream: int = _STARTING_NOISE, step: int = 0
     ) -> Float[np.ndarray, " c *latent"]:
-        """Latents from a counter generator keyed by seed and index; one stream per purpose.
-
-        The normal transform is ours: numpy may change its own between versions.
-        """
-        bits = np.random.Philox(key=[seed, index], counter=[0, 0, step, stream])
-        raw = bits.random_raw(math.prod(self.latent_shape))
-        uniform = torch.from_numpy(((raw >> 11) + 0.5) * 2.0**-53)
-        noise: np.ndarray = torch.special.ndtri(uniform).float().view(self.latent_shape).numpy()
-        return noise
+        """Latents that seed and index alone decide; one stream per purpose."""
+        return standard_normal(seed, index, self.latent_shape, stream=stream, step=step)
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """Channels and sides of one scan's latents."""
         factor = self.autoencoder.config.factor
         return (len(self.scale.mean), *(side // factor for side in self.frame.padded_shape))
-
-
-def _in_batches(
-    function: Callable[[np.ndarray], np.ndarray], batch: int, rows: np.ndarray
-) -> np.ndarray:
-    """The function over chunks of exactly `batch` rows; the last repeats its last row."""
-
-    def chunks() -> Iterator[np.ndarray]:
-        for start in range(0, len(rows), batch):
-            chunk = rows[start : start + batch]
-            spare = batch - len(chunk)
-            yield function(np.concatenate([chunk, np.repeat(chunk[-1:], spare, axis=0)]))[
-                : len(chunk)
-            ]
-
-    return np.concatenate(list(chunks()))

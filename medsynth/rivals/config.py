@@ -29,20 +29,10 @@ class GanConfig(BaseModel):
 
 
 class AutoregressiveConfig(BaseModel):
-    """VQ-VAE and transformer."""
+    """The transformer; the shape of its VQ autoencoder is `[train]`'s."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    channels: tuple[int, ...] = (48, 96)
-    """Channels per level of the VQ-VAE, from half resolution down; two give factor 4."""
-    num_codes: int = Field(default=256, ge=2)
-    """Entries of the codebook."""
-    code_dim: int = Field(default=16, ge=1)
-    """Width of an entry."""
-    code_batch: int = Field(default=8, ge=1)
-    """Scans per step of the VQ-VAE."""
-    code_learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak of its learning rate."""
     width: int = Field(default=192, ge=8)
     """Width of the transformer."""
     depth: int = Field(default=6, ge=1)
@@ -52,7 +42,7 @@ class AutoregressiveConfig(BaseModel):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout of its token embeddings."""
     batch: int = Field(default=8, ge=1)
-    """Scans per step of the transformer."""
+    """Scans per step."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak of its learning rate."""
 
@@ -65,7 +55,7 @@ class RivalsConfig(BaseModel):
     minutes: float = Field(default=10.0, gt=0)
     """Training time of each model."""
     first_share: float = Field(default=0.5, gt=0, lt=1)
-    """Share of it for the first of two networks: autoencoder, VQ-VAE."""
+    """Share of it for the first of two networks, the autoencoder."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Seeds of the trainings; every number is the mean over them."""
     token_dim: int = Field(default=64, ge=4)
@@ -73,4 +63,4 @@ class RivalsConfig(BaseModel):
     gan: GanConfig = GanConfig()
     """The GAN."""
     autoregressive: AutoregressiveConfig = AutoregressiveConfig()
-    """VQ-VAE and transformer."""
+    """The transformer."""

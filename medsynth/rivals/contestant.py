@@ -5,15 +5,22 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Shaped
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from medsynth.checkpoint import best_device
 from medsynth.core.schema import Attributes, AttributeSchema
+from medsynth.models.conditioning import AttributeBatch, encode_attributes
+from medsynth.models.draws import in_batches, standard_normal
 from medsynth.models.frame import Frame
 from medsynth.models.trained import Trained, check_request, learn_attributes
 from medsynth.train.fold import TrainingFold
 
-_STREAM = 3
-"""Philox stream of the rivals; requests and the diffusion model's noise have others."""
+_STREAM = 4
+"""Philox stream of the rivals' noise; 1 to 3 are those of our own noise and of requests."""
+_BATCH = 32
+"""Scans of one micro-batch when drawing."""
 
 Volumes = Float[np.ndarray, "n i j k"]
 
@@ -67,27 +74,31 @@ class Ground:
         """The attributes that may be asked for."""
         return self.fold.schema
 
-    def check(self, requests: Sequence[Attributes]) -> None:
-        """Raise ValueError, naming the attribute, for what training never saw."""
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """A trained network from so many normal numbers, and what is asked for, to images."""
+
+    ground: Ground
+    num_normals: int
+    images: Callable[[Float[Tensor, "n normals"], AttributeBatch], Float[Tensor, "n 1 *space"]]
+
+    @torch.inference_mode()
+    def draw(self, requests: Sequence[Attributes], indices: Sequence[int], seed: int) -> Volumes:
+        """One scan per request; raises ValueError, naming the attribute, for what none trained."""
+        ground, device = self.ground, best_device()
         for request in requests:
-            check_request(self.schema, self.trained, request)
+            check_request(ground.schema, ground.trained, request)
+        asked = encode_attributes(ground.schema, ground.trained, requests).to(device)
 
+        def draw_rows(rows: np.ndarray) -> np.ndarray:
+            noise = np.stack([self._noise(seed, indices[row]) for row in rows])
+            images = self.images(
+                torch.from_numpy(noise).to(device), asked.take(torch.from_numpy(rows))
+            )
+            return ground.frame.to_volumes(images)
 
-def counter(seed: int, index: int) -> np.random.Generator:
-    """The random numbers of one scan."""
-    return np.random.Generator(np.random.Philox(key=[seed, index], counter=[0, 0, 0, _STREAM]))
+        return in_batches(draw_rows, _BATCH, np.arange(len(requests)))
 
-
-def in_batches(
-    draw: Callable[[Sequence[Attributes], Shaped[np.ndarray, " n *noise"]], Volumes],
-    requests: Sequence[Attributes],
-    noise: Shaped[np.ndarray, " n *noise"],
-    batch: int,
-) -> Volumes:
-    """Draws in batches of exactly one size, the last filled up: company changes no scan."""
-    parts = []
-    for start in range(0, len(requests), batch):
-        rows = np.minimum(np.arange(start, start + batch), len(requests) - 1)
-        drawn = draw([requests[row] for row in rows], noise[rows])
-        parts.append(drawn[: len(requests) - start])
-    return np.concatenate(parts)
+    def _noise(self, seed: int, index: int) -> Float[np.ndarray, " normals"]:
+        return standard_normal(seed, index, (self.num_normals,), stream=_STREAM)

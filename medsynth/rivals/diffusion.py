@@ -13,15 +13,13 @@ from medsynth.core.stage import Artifact
 from medsynth.models.synthesizer import SamplerConfig
 from medsynth.rivals.config import RivalsConfig
 from medsynth.rivals.contestant import Effort, Entry, Volumes
-from medsynth.rivals.pace import REHEARSAL, REHEARSED, clock, marking, steps_within
+from medsynth.rivals.pace import clock, paced_config, taught
 from medsynth.sample.drawing import sampler_of
 from medsynth.sample.plan import Plan
 from medsynth.train.config import TrainConfig
-from medsynth.train.report import OnStep, StepReport
+from medsynth.train.fold import TrainingFold
+from medsynth.train.report import OnStep
 from medsynth.train.train import train
-
-_STEPS = {"latents": "autoencoder_steps", "checkpoint": "denoiser_steps"}
-"""Which field of the config counts a stage's steps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +36,7 @@ class Diffusion:
 
 def train_diffusion(
     prepared: Artifact,
+    fold: TrainingFold,
     config: RivalsConfig,
     settings: TrainConfig,
     seed: int,
@@ -46,10 +45,16 @@ def train_diffusion(
     plan: Plan,
 ) -> Entry:
     """A generator of so many minutes; its stages lie in the folder, the plan sets its sampler."""
-    began = clock()
-    seconds = 60 * config.minutes
-    paced = _paced(prepared, config.first_share, settings, seconds, seed)
-    _, checkpoint = train(prepared, at, paced, seed=seed, on_step=on_step)
+    began, seconds = clock(), 60 * config.minutes
+
+    def run(settings: TrainConfig, folder: Path, on_step: OnStep) -> Artifact:
+        return train(prepared, folder, settings, seed=seed, on_step=on_step)[1]
+
+    shares = {"latents": config.first_share, "checkpoint": 1 - config.first_share}
+    with TemporaryDirectory() as features:
+        settings = taught(settings, fold, seed, Path(features))
+        settings = paced_config(settings, run, seconds - (clock() - began), shares)
+        checkpoint = run(settings, at, on_step)
     spent = clock() - began
     generator = load_generator(checkpoint.path)
     contestant = Diffusion(generator, sampler_of(generator, plan))
@@ -61,28 +66,7 @@ def train_diffusion(
     )
     steps = int(read_json(checkpoint.path / "training.json")["step"])
     passes = _passes(contestant, ours.denoiser)
-    return Entry(contestant, Effort(size, steps, steps * paced.denoiser_batch, spent, passes))
-
-
-def _paced(
-    prepared: Artifact, first_share: float, settings: TrainConfig, seconds: float, seed: int
-) -> TrainConfig:
-    """The config with as many steps of both networks as fill the time left after a rehearsal."""
-    began, marks = clock(), {stage: list[float]() for stage in _STEPS}
-
-    def mark(report: StepReport) -> None:
-        marking(marks[report.stage])(report)
-
-    short = settings.model_copy(update=dict.fromkeys(_STEPS.values(), REHEARSED) | REHEARSAL)
-    with TemporaryDirectory() as folder:
-        train(prepared, Path(folder), short, seed=seed, on_step=mark)
-    left = seconds - (clock() - began)
-    shares = {"latents": first_share, "checkpoint": 1 - first_share}
-    steps = {
-        field: steps_within(left * shares[stage], marks[stage], settings.validate_every)
-        for stage, field in _STEPS.items()
-    }
-    return settings.model_copy(update=steps)
+    return Entry(contestant, Effort(size, steps, steps * settings.denoiser_batch, spent, passes))
 
 
 def _passes(contestant: Diffusion, denoiser: nn.Module) -> float:

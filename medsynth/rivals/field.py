@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from medsynth.core.stage import Artifact, open_stage
-from medsynth.rivals.autoregressive import codes_multiple
 from medsynth.rivals.autoregressive_training import train_autoregressive
 from medsynth.rivals.config import RivalsConfig
 from medsynth.rivals.contestant import Entry, Ground
@@ -39,14 +38,14 @@ def field(
         return Ground.of(fold, multiple)
 
     def diffusion() -> Entry:
-        return train_diffusion(prepared, config, settings, seed, on_step, at, plan)
+        return train_diffusion(prepared, fold, config, settings, seed, on_step, at, plan)
 
     def gan() -> Entry:
         return train_gan(ground(gan_multiple(config.gan.widths)), config, settings, seed, on_step)
 
     def autoregressive() -> Entry:
-        multiple = codes_multiple(config.autoregressive.channels)
-        return train_autoregressive(ground(multiple), config, settings, seed, on_step, at)
+        multiple = settings.autoencoder(2).factor
+        return train_autoregressive(ground(multiple), config, settings, seed, on_step)
 
     def gaussian() -> Entry:
         seconds = 60 * config.minutes * config.first_share

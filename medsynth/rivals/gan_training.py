@@ -6,20 +6,16 @@ al., "Differentiable Augmentation for Data-Efficient GAN Training", 2020). No va
 has no loss that tells when to stop.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from monai.losses.adversarial_loss import PatchAdversarialLoss
 from torch import Tensor, nn
 
 from medsynth.checkpoint import best_device
-from medsynth.core.schema import Attributes
 from medsynth.models.conditioning import AttributeBatch, ConditionEncoder, encode_attributes
 from medsynth.models.ema import Ema
 from medsynth.rivals.config import RivalsConfig
-from medsynth.rivals.contestant import Effort, Entry, Ground, Volumes, counter, in_batches
+from medsynth.rivals.contestant import Effort, Entry, Ground, Rival
 from medsynth.rivals.gan import Discriminator, GanShape, Generator
 from medsynth.rivals.pace import clock
 from medsynth.train.autoencoder import augment
@@ -28,8 +24,6 @@ from medsynth.train.order import batch_rows, step_seed
 from medsynth.train.recipe import computes_bf16
 from medsynth.train.report import OnStep, StepReport
 
-_BATCH = 32
-"""Scans of one micro-batch when drawing."""
 _adversarial = PatchAdversarialLoss(criterion="bce")
 
 
@@ -59,28 +53,6 @@ class ConditionedDiscriminator(nn.Module):
         return logits
 
 
-@dataclass(frozen=True, eq=False)
-class Gan:
-    """A trained generator."""
-
-    ground: Ground
-    network: ConditionedGenerator
-
-    @torch.inference_mode()
-    def draw(self, requests: Sequence[Attributes], indices: Sequence[int], seed: int) -> Volumes:
-        """One scan per request, in one pass."""
-        self.ground.check(requests)
-        size = self.network.generator.shape.noise_dim
-        noise = [counter(seed, index).standard_normal(size, np.float32) for index in indices]
-        return in_batches(self._draw, requests, np.stack(noise), _BATCH)
-
-    def _draw(self, requests: Sequence[Attributes], noise: np.ndarray) -> Volumes:
-        device = next(self.network.parameters()).device
-        asked = encode_attributes(self.ground.schema, self.ground.trained, requests)
-        images = self.network(torch.from_numpy(noise).to(device), asked.to(device))
-        return self.ground.frame.to_volumes(images)
-
-
 def train_gan(
     ground: Ground, config: RivalsConfig, train: TrainConfig, seed: int, on_step: OnStep
 ) -> Entry:
@@ -99,7 +71,7 @@ def train_gan(
     assert isinstance(network, ConditionedGenerator)
     size = sum(p.numel() for p in network.parameters())
     effort = Effort(size, match.step, match.step * config.gan.batch, clock() - began, 1.0)
-    return Entry(Gan(ground, network), effort)
+    return Entry(Rival(ground, config.gan.noise_dim, network), effort)
 
 
 def _networks(

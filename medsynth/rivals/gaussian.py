@@ -5,87 +5,77 @@ draw needs no covariance matrix, for X' z with z ~ N(0, 1 / (n - 1)) has the sam
 the centered rows X.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
-from medsynth.core.schema import Attributes
+from medsynth.checkpoint import best_device
 from medsynth.core.stage import Artifact
-from medsynth.models.conditioning import PRESENT, encode_attributes
+from medsynth.models.conditioning import PRESENT, AttributeBatch, encode_attributes
 from medsynth.models.imported import AnyAutoencoder
 from medsynth.models.synthesizer import LatentScale
-from medsynth.rivals.contestant import Effort, Entry, Ground, Volumes, counter, in_batches
+from medsynth.rivals.contestant import Effort, Entry, Ground, Rival
 from medsynth.rivals.pace import clock
 from medsynth.train.latents import read_autoencoder, read_latents, read_scale
 
 _RIDGE = 1.0
-_BATCH = 32
-"""Scans of one micro-batch when drawing."""
 
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
     """Weights (columns, latents) of the mean, residuals (scans, latents), and the decoder."""
 
-    ground: Ground
     autoencoder: AnyAutoencoder
     scale: LatentScale
-    weights: Float[np.ndarray, "columns latents"]
-    residuals: Float[np.ndarray, "scans latents"]
+    weights: Float[Tensor, "columns latents"]
+    residuals: Float[Tensor, "scans latents"]
     latent: tuple[int, ...]
 
-    @torch.inference_mode()
-    def draw(self, requests: Sequence[Attributes], indices: Sequence[int], seed: int) -> Volumes:
-        """One scan per request."""
-        self.ground.check(requests)
-        count = len(self.residuals)
-        noise = [counter(seed, index).standard_normal(count, np.float32) for index in indices]
-        return in_batches(self._draw, requests, np.stack(noise), _BATCH)
+    def __call__(
+        self, noise: Float[Tensor, "n scans"], asked: AttributeBatch
+    ) -> Float[Tensor, "n 1 *space"]:
+        """Images of normal numbers, one per training scan, and of what is asked for."""
+        latents = self.latents(noise, asked).view(len(noise), *self.latent)
+        return torch.as_tensor(self.autoencoder.decode(self.scale.undo(latents)))
 
     def latents(
-        self, requests: Sequence[Attributes], noise: Float[np.ndarray, "n scans"]
-    ) -> Float[np.ndarray, "n latents"]:
-        """Scaled latents of a request and standard normal numbers, one per training scan."""
-        spread = noise @ self.residuals / np.sqrt(len(self.residuals) - 1)
-        latents: np.ndarray = _columns(self.ground, requests) @ self.weights + spread
+        self, noise: Float[Tensor, "n scans"], asked: AttributeBatch
+    ) -> Float[Tensor, "n latents"]:
+        """Scaled and flattened."""
+        spread = noise @ self.residuals / (len(self.residuals) - 1) ** 0.5
+        latents: Tensor = _columns(asked) @ self.weights + spread
         return latents
-
-    def _draw(self, requests: Sequence[Attributes], noise: np.ndarray) -> Volumes:
-        latents = self.latents(requests, noise).astype(np.float32)
-        scaled = torch.from_numpy(latents).view(len(noise), *self.latent)
-        return self.ground.frame.to_volumes(self.autoencoder.decode(self.scale.undo(scaled)))
 
 
 def fit_gaussian(ground: Ground, latents: Artifact, seconds: float) -> Entry:
     """A Gaussian over the latents of a trained autoencoder, which took so many seconds."""
-    began = clock()
-    keep = np.flatnonzero(~ground.fold.is_validation)
+    began, device = clock(), best_device()
+    keep = torch.from_numpy(np.flatnonzero(~ground.fold.is_validation))
     scale, stored = read_scale(latents), torch.from_numpy(read_latents(latents)[keep])
-    rows = scale.apply(stored.float()).flatten(1).numpy()
-    columns = _columns(ground, [ground.fold.attributes[row] for row in keep])
-    penalty = _RIDGE * np.eye(columns.shape[1])
+    rows = scale.apply(stored.double()).flatten(1)
+    asked = encode_attributes(ground.schema, ground.trained, ground.fold.attributes).take(keep)
+    columns = _columns(asked).double()
+    penalty = _RIDGE * torch.eye(columns.shape[1], dtype=torch.float64)
     penalty[0, 0] = 0  # the mean itself is not shrunk
-    weights = np.linalg.solve(columns.T @ columns + penalty, columns.T @ rows)
+    weights = torch.linalg.solve(columns.T @ columns + penalty, columns.T @ rows)
+    residuals = rows - columns @ weights
     model = Gaussian(
-        ground,
-        read_autoencoder(latents),
+        read_autoencoder(latents).to(device),
         scale,
-        weights,
-        rows - columns @ weights,
+        weights.float().to(device),
+        residuals.float().to(device),
         tuple(stored.shape[1:]),
     )
-    size = sum(p.numel() for p in model.autoencoder.parameters()) + weights.size
-    spent = seconds + clock() - began
-    return Entry(model, Effort(size + model.residuals.size, 1, len(keep), spent, 1.0))
+    size = sum(p.numel() for p in model.autoencoder.parameters())
+    size += weights.numel() + residuals.numel()
+    effort = Effort(size, 1, len(keep), seconds + clock() - began, 1.0)
+    return Entry(Rival(ground, len(keep), model), effort)
 
 
-def _columns(ground: Ground, rows: Sequence[Attributes]) -> Float[np.ndarray, "n columns"]:
+def _columns(asked: AttributeBatch) -> Float[Tensor, "n columns"]:
     """One, what is known of each attribute, and whether it is."""
-    batch = encode_attributes(ground.schema, ground.trained, rows)
-    known = (batch.states == PRESENT).double()
-    parts = [torch.ones(len(rows), 1, dtype=torch.float64), batch.values.double(), known]
-    columns: np.ndarray = torch.cat(parts, dim=1).numpy()
-    return columns
+    known = (asked.states == PRESENT).float()
+    return torch.cat([known.new_ones(len(asked), 1), asked.values, known], dim=1)

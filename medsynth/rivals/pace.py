@@ -6,7 +6,7 @@ rehearsed and timed on a copy.
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from medsynth.models.frame import Frame
+from medsynth.train.config import TrainConfig
+from medsynth.train.features import FILE, learned_features
 from medsynth.train.fit import Task, fit
+from medsynth.train.fold import TrainingFold
 from medsynth.train.recipe import Recipe
 from medsynth.train.report import OnStep, StepReport
 
-REHEARSED = 12
-"""Steps of a rehearsal; the first, which warms up, counts less by the median."""
-
+REHEARSED = 20
+"""Steps of a rehearsal: enough that a critic, which comes in later, takes its share of them."""
 REHEARSAL: dict[str, Any] = {
     "report_every": 1,
     "validate_every": REHEARSED,
@@ -29,6 +32,8 @@ REHEARSAL: dict[str, Any] = {
     "num_snapshots": 1,
 }
 """What a rehearsal changes in a recipe or a config: nothing but steps is timed."""
+STEPS = {"latents": "autoencoder_steps", "checkpoint": "denoiser_steps"}
+"""Which field of the config counts a stage's steps."""
 
 
 def clock() -> float:
@@ -40,25 +45,10 @@ def clock() -> float:
     return time.process_time() / torch.get_num_threads()
 
 
-def rehearsal(recipe: Recipe) -> Recipe:
-    """The recipe of a rehearsal: each step reported, one validation at the end."""
-    return replace(recipe, num_steps=REHEARSED, **REHEARSAL)
-
-
-def marking(marks: list[float]) -> OnStep:
-    """Notes the clock after each step."""
-
-    def mark(report: StepReport) -> None:
-        if report.step:  # the first report comes before any
-            marks.append(clock())
-
-    return mark
-
-
 def steps_within(seconds: float, marks: Sequence[float], validate_every: int) -> int:
     """Steps that fill the seconds, from a rehearsal's clock after each step; at least two."""
     each = np.diff(marks)
-    step = float(np.median(each[:-1]))
+    step = float(each[:-1].mean())
     validation = max(0.0, float(each[-1]) - step)
     return max(2, int(seconds / (step + validation / validate_every)))
 
@@ -69,8 +59,50 @@ def paced(task: Task, recipe: Recipe, seconds: float) -> Recipe:
     The task's network stays as it is.
     """
     began, marks = clock(), list[float]()
+    tried = replace(task, network=copy.deepcopy(task.network))
     with TemporaryDirectory() as folder:
-        tried = replace(task, network=copy.deepcopy(task.network))
-        fit(tried, rehearsal(recipe), Path(folder), marking(marks))
+        short = replace(recipe, num_steps=REHEARSED, **REHEARSAL)
+        fit(tried, short, Path(folder), _marking({recipe.stage: marks}))
     left = seconds - (clock() - began)
     return replace(recipe, num_steps=steps_within(left, marks, recipe.validate_every))
+
+
+def paced_config(
+    config: TrainConfig,
+    train: Callable[[TrainConfig, Path, OnStep], object],
+    seconds: float,
+    shares: Mapping[str, float],
+) -> TrainConfig:
+    """The config with as many steps as fill each stage's share of the seconds, less a rehearsal."""
+    began, marks = clock(), {stage: list[float]() for stage in shares}
+    short = config.model_copy(update=dict.fromkeys(STEPS.values(), REHEARSED) | REHEARSAL)
+    with TemporaryDirectory() as folder:
+        train(short, Path(folder), _marking(marks))
+    left = seconds - (clock() - began)
+    steps = {
+        STEPS[stage]: steps_within(left * share, marks[stage], config.validate_every)
+        for stage, share in shares.items()
+    }
+    return config.model_copy(update=steps)
+
+
+def taught(config: TrainConfig, fold: TrainingFold, seed: int, folder: Path) -> TrainConfig:
+    """The config with its perceptual features taught, into a folder, where they have a weight:
+    rehearsal and training find them there.
+    """
+    if not config.perceptual_weight or config.perceptual_weights is not None:
+        return config
+    images = Frame(fold.spatial_shape, config.multiple).to_tensor(fold.volumes)
+    is_validation = torch.from_numpy(fold.is_validation)
+    learned_features(images[~is_validation], images[is_validation], config, seed, folder)
+    return config.model_copy(update={"perceptual_weights": folder / FILE})
+
+
+def _marking(marks: Mapping[str, list[float]]) -> OnStep:
+    """Notes the clock after each step of a stage."""
+
+    def mark(report: StepReport) -> None:
+        if report.step:  # the first report comes before any
+            marks[report.stage].append(clock())
+
+    return mark

@@ -19,8 +19,6 @@ widths = [16, 16]
 discriminator_width = 16
 discriminator_layers = 1
 [rivals.autoregressive]
-channels = [8, 8]
-num_codes = 8
 width = 16
 depth = 1
 heads = 2

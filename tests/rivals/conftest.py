@@ -23,6 +23,8 @@ def settings() -> TrainConfig:
     return TrainConfig(
         autoencoder_channels=(8, 8),
         latent_channels=2,
+        num_codes=8,
+        perceptual_steps=5,
         denoiser_channels=(16, 16),
         autoencoder_batch=4,
         denoiser_batch=4,
@@ -42,8 +44,7 @@ def tiny() -> RivalsConfig:
             discriminator_layers=1, learning_rate=3e-3,
         ),
         autoregressive=AutoregressiveConfig(
-            channels=(8, 8), num_codes=8, code_dim=4, code_learning_rate=5e-3, width=16, depth=2,
-            heads=2, batch=8, dropout=0.0, learning_rate=1e-2,
+            width=16, depth=2, heads=2, batch=8, dropout=0.0, learning_rate=1e-2
         ),
     )  # fmt: skip
 

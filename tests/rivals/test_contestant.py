@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from medsynth.core.geometry import Geometry, Volume
 from medsynth.core.manifest import Manifest, store_scan
 from medsynth.core.stage import Request, produce
+from medsynth.models.conditioning import encode_attributes
 from medsynth.rivals.field import NAMES, field
 from medsynth.rivals.pace import steps_within
 from medsynth.sample.plan import Plan
@@ -83,24 +85,30 @@ def test_every_effort_is_told(entries):
     assert 5 < entries["diffusion"].effort.passes <= 10
 
 
+def ask(rival, requests):
+    return encode_attributes(rival.ground.schema, rival.ground.trained, requests)
+
+
 def test_draws_of_the_gaussian_have_its_mean_and_covariance(entries):
-    model = entries["gaussian"].contestant
-    rng = np.random.default_rng(0)
-    requests = [{"age": 30.0, "sex": "F"}] * 4000
-    drawn = model.latents(requests, rng.standard_normal((4000, len(model.residuals))))
-    covariance = model.residuals.T @ model.residuals / (len(model.residuals) - 1)
+    rival = entries["gaussian"].contestant
+    model, num = rival.images, rival.num_normals
+    residuals = model.residuals.numpy()
+    noise = torch.randn(4000, num, generator=torch.Generator().manual_seed(0))
+    asked = ask(rival, [{"age": 30.0, "sex": "F"}] * 4000)
+    drawn = model.latents(noise, asked).numpy()
+    covariance = residuals.T @ residuals / (num - 1)
     scale = np.sqrt(np.diag(covariance))
-    mean = model.latents(requests[:1], np.zeros((1, len(model.residuals))))[0]
+    mean = model.latents(torch.zeros(4000, num), asked)[0].numpy()
     assert np.abs((drawn.mean(0) - mean) / scale).max() < 0.1
     found = np.cov(drawn.T) / np.outer(scale, scale)
     np.testing.assert_allclose(found, covariance / np.outer(scale, scale), atol=0.12)
 
 
 def test_the_gaussian_follows_an_attribute_that_the_latents_follow(entries):
-    model = entries["gaussian"].contestant
-    rows = np.concatenate([model.latents([{"age": age}], np.zeros((1, len(model.residuals))))
-                           for age in (22.0, 31.5, 41.0)])  # fmt: skip
-    np.testing.assert_allclose(rows[1], (rows[0] + rows[2]) / 2, atol=1e-6)
+    rival = entries["gaussian"].contestant
+    asked = ask(rival, [{"age": age} for age in (22.0, 31.5, 41.0)])
+    rows = rival.images.latents(torch.zeros(3, rival.num_normals), asked).numpy()
+    np.testing.assert_allclose(rows[1], (rows[0] + rows[2]) / 2, atol=1e-5)
     assert np.abs(rows[2] - rows[0]).max() > 0.3
 
 
