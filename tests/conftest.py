@@ -27,6 +27,44 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def random_generator() -> Callable[..., object]:
+    """`random_generator(schema, rows)`: a 2D generator of a few weights, untrained, not silent."""
+    import torch
+
+    from medsynth.checkpoint import Generator
+    from medsynth.core.geometry import Geometry
+    from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
+    from medsynth.models.cells import count_cells
+    from medsynth.models.conditioning import ConditionEncoder
+    from medsynth.models.denoiser import Denoiser, DenoiserConfig
+    from medsynth.models.frame import Frame
+    from medsynth.models.synthesizer import LatentScale, Synthesizer
+    from medsynth.models.trained import learn_attributes
+
+    def make(schema, rows, scale=((0.0, 0.0), (1.0, 1.0)), channels=(16, 16)) -> Generator:
+        torch.manual_seed(0)
+        trained, shape = learn_attributes(schema, rows), (12, 10, 1)
+        denoiser = Denoiser(
+            DenoiserConfig(2, 2, len(schema), channels=channels, token_dim=16, norm_groups=8)
+        )
+        for parameter in denoiser.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        synthesizer = Synthesizer(
+            Autoencoder(AutoencoderConfig(2, (8, 8), latent_channels=2)),
+            ConditionEncoder(schema, trained, 16),
+            denoiser,
+            LatentScale(*map(np.array, scale)),
+            Frame(shape, 8),
+            schema,
+            trained,
+        )
+        cells = count_cells(schema, rows, [f"sub-{i}" for i in range(len(rows))])
+        return Generator(synthesizer, Geometry(shape, np.diag([2.0, 2, 5, 1])), "MR", cells)
+
+    return make
+
+
 def texts(path: Path) -> Iterator[bytes]:
     """Everything readable in a file: its bytes, and what gzip, parquet or sqlite hide in it."""
     data = path.read_bytes()

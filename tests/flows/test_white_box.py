@@ -7,19 +7,13 @@ import torch
 from flows.ways import grids_of
 from flows.white_box import ATTACK_SEEDS, WhiteBox, as_trained, draw_for
 from medsynth.checkpoint import Generator, load_generator, save_generator
-from medsynth.core.geometry import Geometry
 from medsynth.core.protocols import Denoiser, Draw
 from medsynth.core.schema import Attribute, AttributeSchema
-from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
-from medsynth.models.cells import count_cells
-from medsynth.models.conditioning import ConditionEncoder, encode_attributes
+from medsynth.models.conditioning import encode_attributes
 from medsynth.models.denoiser import Denoiser as Network
-from medsynth.models.denoiser import DenoiserConfig
-from medsynth.models.frame import Frame
 from medsynth.models.guidance import Guidance
 from medsynth.models.objective import Objective
-from medsynth.models.synthesizer import LatentScale, SamplerConfig, Synthesizer
-from medsynth.models.trained import learn_attributes
+from medsynth.models.synthesizer import SamplerConfig
 from privacy.attacks.extraction import extraction
 from privacy.attacks.membership import membership
 from privacy.folds import Fold, RealFolds
@@ -39,26 +33,11 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def generator(tmp_path_factory) -> Generator:
+def generator(tmp_path_factory, random_generator) -> Generator:
     """A checkpoint folder with random weights, written and read again."""
-    torch.manual_seed(0)
-    trained = learn_attributes(SCHEMA, ROWS)
-    network = Network(DenoiserConfig(2, 2, 3, channels=(16, 16), token_dim=16, norm_groups=8))
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    synthesizer = Synthesizer(
-        Autoencoder(AutoencoderConfig(2, (8, 8), latent_channels=2)),
-        ConditionEncoder(SCHEMA, trained, 16),
-        network,
-        LatentScale(np.array([0.1, -0.2]), np.array([0.5, 2.0])),
-        Frame(SHAPE, 8),
-        SCHEMA,
-        trained,
-    )
-    cells = count_cells(SCHEMA, ROWS, [f"sub-{i}" for i in range(len(ROWS))])
     folder = tmp_path_factory.mktemp("checkpoint")
-    geometry = Geometry(SHAPE, np.diag([2.0, 2, 5, 1]))
-    save_generator(folder, Generator(synthesizer, geometry, "MR", cells), prepared_digest="0" * 64)
+    made = random_generator(SCHEMA, ROWS, scale=((0.1, -0.2), (0.5, 2.0)))
+    save_generator(folder, made, prepared_digest="0" * 64)
     return load_generator(folder)
 
 
