@@ -4,6 +4,7 @@ It takes its step inside the autoencoder's, on the same scans, and its weights a
 memory are saved with the rest (`Task.companions`), so that a killed training goes on bit for bit.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +27,7 @@ class Adversary:
     critic: Critic
     optimizer: torch.optim.Optimizer
     recipe: Recipe
-    begins: float
+    begins: int
 
     @classmethod
     def of(
@@ -37,17 +38,12 @@ class Adversary:
         optimizer = torch.optim.AdamW(
             critic.parameters(), weight_decay=0.0, betas=(0.5, 0.9), fused=True
         )
-        return cls(critic, optimizer, recipe, share * recipe.num_steps)
+        return cls(critic, optimizer, recipe, math.ceil(share * recipe.num_steps))
 
     @property
     def learner(self) -> Learner:
         """What a training state saves of it."""
         return Learner(self.critic, self.optimizer)
-
-    @property
-    def has_learned(self) -> bool:
-        """Whether it has taken a step."""
-        return bool(self.optimizer.state)
 
     def has_begun(self, step: int) -> bool:
         """Whether the warm-up, in which the autoencoder learns alone, is over."""

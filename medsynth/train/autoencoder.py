@@ -30,10 +30,6 @@ from medsynth.train.ranks import Share
 from medsynth.train.report import OnStep
 from medsynth.train.state import Progressed
 
-UNCONTESTED = 10.0
-"""Added to a validation before the adversary begins: voxels hardly show what it improves, and
-weights that it has not seen must not win."""
-
 
 @dataclass(frozen=True, eq=False)
 class Losses:
@@ -99,8 +95,7 @@ def train_autoencoder(
             len(part) * float(losses.of_images(network.decode(network.encode(part)), part)["loss"])
             for part in torch.split(held_out.to(device), recipe.batch)
         ]
-        waits = adversary is not None and not adversary.has_learned
-        return sum(costs) / len(held_out) + (UNCONTESTED if waits else 0.0)
+        return sum(costs) / len(held_out)
 
     def preview(network: nn.Module, step: int) -> None:
         assert isinstance(network, Autoencoder)
@@ -110,7 +105,9 @@ def train_autoencoder(
         write_preview(folder, step, [frame.to_volumes(real), frame.to_volumes(back)])
 
     companions = {"adversary": adversary.learner} if adversary else {}
-    task = Task(network, loss, validate, companions=companions, preview=preview)
+    # Voxels hardly show what a critic improves: weights that it has not seen must not win.
+    first = min(adversary.begins + 1, recipe.num_steps) if adversary else 0
+    task = Task(network, loss, validate, companions=companions, preview=preview, counts_from=first)
     return network, fit(task, recipe, folder, on_step)
 
 

@@ -42,6 +42,7 @@ class Task:
     are saved and taken up with the rest, and average their gradients (ranks.py) themselves. A
     private loss fills the gradients itself and tells of nothing but epsilon. Without validation
     the last average is kept. `preview` gets an average and its step now and then.
+    A validation before step `counts_from` is told and never the best.
     """
 
     network: nn.Module
@@ -50,6 +51,7 @@ class Task:
     is_private: bool = False
     companions: Mapping[str, Learner] = field(default_factory=dict)
     preview: Callable[[nn.Module, int], None] | None = None
+    counts_from: int = 0
 
 
 def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed:
@@ -100,7 +102,7 @@ def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed
             if step % recipe.report_every == 0 or is_last:
                 metrics = average_metrics(parts)
             if task.validate and (step % recipe.validate_every == 0 or is_last):
-                metrics["validation"] = _validate(task.validate, state, share)
+                metrics["validation"] = _validate(task, state, share)
             if not all(map(math.isfinite, metrics.values())):
                 raise MedsynthError(
                     f"{recipe.stage}: the loss is no longer finite at step {step}; "
@@ -187,14 +189,14 @@ def _first_report(
     return StepReport(recipe.stage, step, recipe.num_steps, metrics, 0.0, said)
 
 
-def _validate(validate: Validate, state: TrainingState, share: Share) -> float:
+def _validate(task: Task, state: TrainingState, share: Share) -> float:
     """The followed average's validation loss; the best averages so far are kept."""
     loss = math.nan
-    if share.is_first:
+    if share.is_first and task.validate:
         with torch.no_grad():
-            loss = validate(state.averages[-1].network)
+            loss = task.validate(state.averages[-1].network)
     loss = told_number(loss)
-    if loss < state.progressed.best_loss:
+    if state.progressed.step >= task.counts_from and loss < state.progressed.best_loss:
         state.progressed.best_loss, state.progressed.best_step = loss, state.progressed.step
         state.best = [average.weights() for average in state.averages]
     return loss

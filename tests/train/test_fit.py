@@ -81,6 +81,14 @@ def test_training_stops_when_validation_no_longer_falls_and_keeps_the_best(tmp_p
     assert (progressed.best_step, progressed.step) == (15, 25)
 
 
+def test_validations_before_their_time_are_told_and_never_the_best(tmp_path):
+    losses = iter([9.0, 1.0, 2.0, 4.0, 3.0, *[5.0] * 50])
+    ours = dataclasses.replace(task(validation=lambda n: next(losses)), counts_from=11)
+    progressed = fit(ours, dataclasses.replace(RECIPE, patience=2), tmp_path, unheard)
+    assert progressed.best_step == 20
+    assert progressed.history[0]["validation"] == 1.0
+
+
 def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
     with pytest.raises(MedsynthError, match="no longer finite at step 5"):
         fit(task(optimum=float("nan")), RECIPE, tmp_path, unheard)
