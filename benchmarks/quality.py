@@ -218,9 +218,15 @@ def _steps(run: Mapping[str, Any]) -> str:
 def _cell(metric: Mapping[str, Any]) -> str:
     if metric.get("value") is None:
         return UNKNOWN
-    floor = UNKNOWN if metric["floor"] is None else f"{metric['floor']:.3f}"
-    interval = "" if metric["low"] is None else f" [{metric['low']:.3f}, {metric['high']:.3f}]"
-    return f"{metric['value']:.3f} / {floor}{interval}"
+    floor = UNKNOWN if metric["floor"] is None else _number(metric["floor"])
+    ends = (
+        "" if metric["low"] is None else f" [{_number(metric['low'])}, {_number(metric['high'])}]"
+    )
+    return f"{_number(metric['value'])} / {floor}{ends}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"
 
 
 def main() -> None:
