@@ -1,7 +1,7 @@
 """Training scans turned, scaled and shifted a little, as further latents for the denoiser.
 
-A few hundred scans are soon known by heart; a denoiser that meets each in several places goes on
-learning what scans have in common. Latents do not turn with their scan, so each copy is encoded
+A few hundred scans are soon known by heart; a denoiser that meets each in several places should
+take longer to. Latents do not turn with their scan, so each copy is encoded
 anew. What is moved so little is still a scan as it might have been taken; nothing is mirrored.
 """
 
