@@ -3,7 +3,7 @@
 Two kinds with one shape: "kl" draws latents from a normal distribution (Rombach et al.,
 "High-Resolution Image Synthesis with Latent Diffusion Models", 2022), "vq" rounds them to the
 nearest of a few hundred learned codes (van den Oord et al., "Neural Discrete Representation
-Learning", 2017). With a shortcut a "kl" starts as a cosine transform that the network adds to,
+Learning", 2017). With cosines a "kl" starts as a cosine transform that the network adds to,
 instead of from noise. The network is MONAI's AutoencoderKL without attention, so that a latent
 depends on its neighborhood and on norms' statistics only, and volumes can be decoded in tiles
 (tiling.py).
@@ -18,11 +18,11 @@ from monai.networks.nets.autoencoderkl import AutoencoderKL
 from torch import Tensor, nn
 
 from medsynth.models.codebook import Codebook
-from medsynth.models.shortcut import Shortcut
+from medsynth.models.cosines import Cosines
 
 Kind = Literal["kl", "vq"]
 _QUIET = -8.0
-"""Log-variance of latents beside a fresh shortcut: below that of any cosine of a scan."""
+"""Log-variance of latents beside fresh cosines: below that of any cosine of a scan."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class AutoencoderConfig:
     norm_groups: int = 8
     kind: Kind = "kl"
     num_codes: int = 512
-    has_shortcut: bool = False
+    has_cosines: bool = False
 
     def __post_init__(self) -> None:
         if self.spatial_dims not in (2, 3):
@@ -55,8 +55,8 @@ class AutoencoderConfig:
             raise ValueError(
                 f"channels must be multiples of norm_groups {self.norm_groups}, got {self.channels}"
             )
-        if self.kind == "vq" and self.has_shortcut:
-            raise ValueError("only an autoencoder of kind kl can have a shortcut, got vq")
+        if self.kind == "vq" and self.has_cosines:
+            raise ValueError("only an autoencoder of kind kl can begin with cosines, got vq")
         if self.kind == "vq" and self.num_codes < 2:
             raise ValueError(f"a codebook needs at least 2 codes, got {self.num_codes}")
 
@@ -89,9 +89,9 @@ class Autoencoder(nn.Module):
             # Codes have no spread, and weights without a gradient trouble distributed training.
             del self.network.quant_conv_log_sigma
             self.codebook = Codebook(config.spatial_dims, config.num_codes, config.latent_channels)
-        self.shortcut: Shortcut | None = None
-        if config.has_shortcut:
-            self.shortcut = Shortcut(config.spatial_dims, config.factor, config.latent_channels)
+        self.cosines: Cosines | None = None
+        if config.has_cosines:
+            self.cosines = Cosines(config.spatial_dims, config.factor, config.latent_channels)
             self._be_silent()
 
     @torch.no_grad()
@@ -111,7 +111,7 @@ class Autoencoder(nn.Module):
         """The latents that diffusion learns: means, or what comes before rounding to codes."""
         features = self.network.encoder(to_patches(images, self.config.patch))
         latents: Tensor = self.network.quant_conv_mu(features)
-        return latents if self.shortcut is None else latents + self.shortcut.down(images)
+        return latents if self.cosines is None else latents + self.cosines.down(images)
 
     def decode(self, latents: Float[Tensor, "n c *latent"]) -> Float[Tensor, "n 1 *space"]:
         """Images of latents; codes are the nearest ones."""
@@ -121,7 +121,7 @@ class Autoencoder(nn.Module):
 
     def _decoded(self, latents: Float[Tensor, "n c *latent"]) -> Float[Tensor, "n 1 *space"]:
         images = from_patches(self.network.decode(latents), self.config.patch)
-        return images if self.shortcut is None else images + self.shortcut.up(latents)
+        return images if self.cosines is None else images + self.cosines.up(latents)
 
     def forward(
         self, images: Float[Tensor, "n 1 *space"], noise: Float[Tensor, "n c *latent"]
@@ -135,8 +135,8 @@ class Autoencoder(nn.Module):
         else:
             patches = to_patches(images, self.config.patch)
             mean, sd = (part.float() for part in self.network.encode(patches))
-            if self.shortcut is not None:
-                mean = mean + self.shortcut.down(images)
+            if self.cosines is not None:
+                mean = mean + self.cosines.down(images)
             latents, regularizer = mean + sd * noise, divergence(mean, sd)
         return self._decoded(latents), regularizer
 

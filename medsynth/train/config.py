@@ -27,7 +27,7 @@ class TrainConfig(BaseModel):
     """Channels per level of the autoencoder; each level after the first halves the sides."""
     autoencoder_patch: int = Field(default=2, ge=1, le=4)
     """Voxels of a side that become channels first; with two levels 2 gives factor 4, 4 gives 8."""
-    autoencoder_shortcut: bool = False
+    autoencoder_cosines: bool = False
     """Whether the autoencoder (kl) starts as the lowest cosines of every block of voxels."""
     num_codes: int = Field(default=512, ge=2)
     """Codes of a codebook."""
@@ -138,7 +138,7 @@ class TrainConfig(BaseModel):
             self.latent_channels,
             kind=self.autoencoder_kind,
             num_codes=self.num_codes,
-            has_shortcut=self.autoencoder_shortcut,
+            has_cosines=self.autoencoder_cosines,
         )
 
     def denoiser(self, spatial_dims: int, num_tokens: int) -> DenoiserConfig:

@@ -21,7 +21,7 @@ _LATENTS_FIELDS = {
     "autoencoder_kind",
     "autoencoder_channels",
     "autoencoder_patch",
-    "autoencoder_shortcut",
+    "autoencoder_cosines",
     "num_codes",
     "latent_channels",
     "autoencoder_steps",

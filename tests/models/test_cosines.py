@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from medsynth.models.autoencoder import Autoencoder, AutoencoderConfig
-from medsynth.models.shortcut import Shortcut
+from medsynth.models.cosines import Cosines
 from medsynth.models.tiling import decode_in_tiles, encode_in_tiles
 
 
@@ -10,7 +10,7 @@ from medsynth.models.tiling import decode_in_tiles, encode_in_tiles
     ("dims", "shape", "num"), [(2, (3, 1, 12, 20), 16), (3, (2, 1, 8, 12, 4), 64)]
 )
 def test_a_fresh_autoencoder_with_as_many_latents_as_voxels_loses_nothing(dims, shape, num):
-    config = AutoencoderConfig(dims, (8, 8), latent_channels=num, has_shortcut=True)
+    config = AutoencoderConfig(dims, (8, 8), latent_channels=num, has_cosines=True)
     network = Autoencoder(config)
     images = 2 * torch.rand(shape) - 1
     latents = network.encode(images)
@@ -20,25 +20,25 @@ def test_a_fresh_autoencoder_with_as_many_latents_as_voxels_loses_nothing(dims, 
 
 
 def test_the_cosines_are_orthonormal_and_begin_with_the_mean():
-    shortcut = Shortcut(3, 4, 20)
-    flat = shortcut.basis.flatten(1)
+    cosines = Cosines(3, 4, 20)
+    flat = cosines.basis.flatten(1)
     torch.testing.assert_close(flat @ flat.T, torch.eye(20), atol=1e-6, rtol=0)
     torch.testing.assert_close(flat[0], torch.full((64,), 1 / 8))
 
 
 def test_few_cosines_keep_what_is_smooth_and_drop_what_is_rough():
-    shortcut = Shortcut(2, 4, 6)
+    cosines = Cosines(2, 4, 6)
     slope = torch.linspace(-1, 1, 16).expand(1, 1, 16, 16)
     board = torch.tensor([1.0, -1.0]).repeat(8).view(1, 1, 1, 16) * torch.tensor(
         [1.0, -1.0]
     ).repeat(8).view(1, 1, 16, 1)
-    assert (shortcut.up(shortcut.down(slope)) - slope).abs().max() < 0.02
-    assert shortcut.up(shortcut.down(board)).abs().mean() < 0.2
+    assert (cosines.up(cosines.down(slope)) - slope).abs().max() < 0.02
+    assert cosines.up(cosines.down(board)).abs().mean() < 0.2
 
 
-def test_tiles_with_a_shortcut_are_equal_to_the_whole():
+def test_tiles_with_cosines_are_equal_to_the_whole():
     torch.manual_seed(0)
-    network = Autoencoder(AutoencoderConfig(2, (8, 8), latent_channels=6, has_shortcut=True))
+    network = Autoencoder(AutoencoderConfig(2, (8, 8), latent_channels=6, has_cosines=True))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     network.eval().requires_grad_(False)
@@ -51,11 +51,11 @@ def test_tiles_with_a_shortcut_are_equal_to_the_whole():
 
 def test_weights_do_not_hold_what_the_config_decides():
     with_one, without = (
-        Autoencoder(AutoencoderConfig(2, (8, 8), has_shortcut=has)) for has in (True, False)
+        Autoencoder(AutoencoderConfig(2, (8, 8), has_cosines=has)) for has in (True, False)
     )
     assert with_one.state_dict().keys() == without.state_dict().keys()
 
 
-def test_a_codebook_has_no_shortcut():
+def test_a_codebook_has_no_cosines():
     with pytest.raises(ValueError, match="kind kl"):
-        AutoencoderConfig(2, kind="vq", has_shortcut=True)
+        AutoencoderConfig(2, kind="vq", has_cosines=True)

@@ -4,7 +4,7 @@ Beside it a network only has to learn what a linear transform misses, which spar
 what they spend longest on: to hand voxels through. With as many latents as voxels it loses nothing.
 References: Ahmed, Natarajan & Rao, "Discrete Cosine Transform", 1974; Chen et al., "Deep
 Compression Autoencoder for Efficient High-Resolution Diffusion Models", 2025, section 3.2, which
-lets a residual network start from a shortcut that has nothing to learn.
+lets a residual network start from a path that has nothing to learn.
 """
 
 from itertools import product
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Shortcut(nn.Module):
+class Cosines(nn.Module):
     """The first `num_latents` cosines of blocks of `side` voxels, by falling wavelength."""
 
     basis: Tensor
