@@ -27,6 +27,7 @@ from medsynth.train.fold import TrainingFold
 from medsynth.train.order import batch_rows, step_seed
 from medsynth.train.previews import NUM_SCANS, write_preview
 from medsynth.train.ranks import Share
+from medsynth.train.recipe import spare_small_volumes
 from medsynth.train.report import OnStep
 from medsynth.train.state import Progressed
 
@@ -72,6 +73,8 @@ def train_autoencoder(
     held_out = frame.to_tensor(fold.volumes[fold.is_validation])
     device, recipe = best_device(), config.recipe("latents", seed)
     sides = frame.padded_shape
+    # The critic's last convolutions see twice as far as the coarsest latents lie apart.
+    recipe = spare_small_volumes(recipe, sides, 2 * config.autoencoder(len(sides)).factor)
     features, adversary = None, None
     if config.perceptual_weight:
         features = learned_features(images, held_out, config, seed, folder)

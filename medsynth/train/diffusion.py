@@ -46,6 +46,7 @@ from medsynth.train.order import batch_rows, step_seed
 from medsynth.train.previews import FOLDER as PREVIEWS
 from medsynth.train.previews import NUM_SCANS, write_preview
 from medsynth.train.ranks import Share, current_share
+from medsynth.train.recipe import spare_small_volumes
 from medsynth.train.report import OnStep
 
 VALIDATION_DRAWS = 8
@@ -107,9 +108,7 @@ def build_checkpoint(
         public = latents.receipt["parents"]["autoencoder"]
         task = _private_task(folder, network, x0, asked, fold, config, config.dp, public)
     recipe = config.recipe("checkpoint", seed)
-    if frame.spatial_dims == 3 and min(frame.padded_shape) < 2 * config.multiple:
-        # oneDNN's bf16 weight gradient of a 3D convolution reads unset memory where a side is 1.
-        recipe = replace(recipe, precision="fp32")
+    recipe = spare_small_volumes(recipe, frame.padded_shape, config.multiple)
     progressed = fit(task, recipe, folder, on_step)
     if not current_share().is_first:
         return

@@ -22,9 +22,12 @@ from medsynth.train.config import TrainConfig
 from medsynth.train.fit import Task, fit
 from medsynth.train.order import batch_rows, step_seed
 from medsynth.train.ranks import Share, current_share, tell_weights, told_number
+from medsynth.train.recipe import spare_small_volumes
 from medsynth.train.report import unheard
 
 FILE = "features.safetensors"
+COARSEST = 4
+"""Voxels of a side that share one of the coarsest features."""
 LARGEST_NOISE = 0.2
 """Sd of the strongest noise, in images of [-1, 1]."""
 
@@ -73,6 +76,7 @@ def _taught(
 ) -> FeatureNetwork:
     """A network that tells how a scan was made worse; held-out scans pick its best average."""
     device, recipe = best_device(), config.recipe("features", seed)
+    recipe = spare_small_volumes(recipe, images.shape[2:], COARSEST)
     with torch.random.fork_rng():
         torch.manual_seed(step_seed(seed, "features", "weights"))
         network = FeatureNetwork(FeatureConfig(images.ndim - 2)).to(device)

@@ -1,12 +1,14 @@
 """How a network is trained: steps, rates, averages, precision."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
 Precision = Literal["auto", "fp32", "bf16"]
+_LEAST_SIDE = 4
 Schedule = Literal["cosine", "constant"]
 
 
@@ -38,6 +40,15 @@ class Recipe:
     def snapshot_every(self) -> int:
         """Steps between stored averages."""
         return math.ceil(self.num_steps / self.num_snapshots)
+
+
+def spare_small_volumes(recipe: Recipe, sides: Sequence[int], factor: int) -> Recipe:
+    """The recipe in fp32 for a 3D network whose coarsest level has a side of less than four.
+
+    oneDNN's bf16 weight gradient of a 3D convolution then reads unset memory now and then.
+    """
+    is_small = len(sides) == 3 and min(sides) < _LEAST_SIDE * factor
+    return replace(recipe, precision="fp32") if is_small else recipe
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

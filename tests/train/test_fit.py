@@ -11,7 +11,7 @@ from medsynth.core.errors import MedsynthError
 from medsynth.train.fit import Task, fit
 from medsynth.train.forecast import Forecast, Memory, NotEnough, Trial
 from medsynth.train.interrupt import Interrupted
-from medsynth.train.recipe import Recipe, learning_rate
+from medsynth.train.recipe import Recipe, learning_rate, spare_small_volumes
 from medsynth.train.report import unheard
 from medsynth.train.state import Learner
 
@@ -266,3 +266,11 @@ def test_a_batch_that_is_far_too_large_is_not_tried_whole(tmp_path, monkeypatch)
     with pytest.raises(NotEnough):
         fit(Task(network, loss, None), dataclasses.replace(RECIPE, batch=64), tmp_path, unheard)
     assert sizes == [16]
+
+
+@pytest.mark.parametrize(
+    ("sides", "precision"), [((8, 16, 16), "fp32"), ((16, 20, 16), "auto"), ((8, 8), "auto")]
+)
+def test_small_volumes_are_spared_bf16(sides, precision):
+    recipe = dataclasses.replace(RECIPE, precision="auto")
+    assert spare_small_volumes(recipe, sides, 4).precision == precision
