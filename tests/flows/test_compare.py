@@ -12,6 +12,7 @@ from flows.comparison_table import comparison_table, markdown_table, mean_over_s
 from medsynth.core.errors import UsageProblem
 from medsynth.evaluate.metrics import Metric
 
+pytestmark = pytest.mark.filterwarnings("ignore")
 MODELS = ("diffusion", "gan", "autoregressive", "gaussian")
 TOML = """
 [rivals.gan]

@@ -50,6 +50,8 @@ def test_a_number_chooses_the_code_whose_share_holds_it():
     logits = torch.log(torch.tensor([[0.2, 0.5, 0.3]])).expand(5, 3)
     chance = torch.tensor([0.0, 0.19, 0.21, 0.69, 0.999999])
     assert choose(logits, chance)[:, 0].tolist() == [0, 0, 1, 1, 2]
+    never = torch.log(torch.tensor([[0.0, 0.5, 0.5]]))
+    assert choose(never, torch.zeros(1)).item() == 1
 
 
 def test_codes_are_drawn_as_often_as_their_probabilities_say():

@@ -71,10 +71,11 @@ def test_every_contestant_draws_alone_what_it_draws_in_company(entries):
         assert not np.array_equal(together[1:2], draw(requests[1:2], [7], 6)), name
 
 
-def test_what_training_never_saw_is_refused_by_every_contestant(entries):
-    for name in NAMES:
-        with pytest.raises(ValueError, match="sex"):
-            entries[name].contestant.draw([{"sex": "X"}], [0], 0)
+@pytest.mark.parametrize(("name", "value"), [("sex", "X"), ("age", 99.0)])
+def test_what_training_never_saw_is_refused_by_every_contestant(entries, name, value):
+    for model in NAMES:
+        with pytest.raises(ValueError, match=name):
+            entries[model].contestant.draw([{name: value}], [0], 0)
 
 
 def test_every_effort_is_told(entries):
