@@ -6,7 +6,7 @@ rehearsed and timed on a copy.
 
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,6 +53,12 @@ def steps_within(seconds: float, marks: Sequence[float], validate_every: int) ->
     return max(2, int(seconds / (step + validation / validate_every)))
 
 
+def after_rehearsal(seconds: float, spent: float, marks: Iterable[Sequence[float]]) -> float:
+    """Seconds left for steps: what a rehearsal spent beside its own, a training spends again."""
+    beside = spent - sum(of_stage[-1] - of_stage[0] for of_stage in marks)
+    return seconds - spent - beside
+
+
 def paced(task: Task, recipe: Recipe, seconds: float) -> Recipe:
     """The recipe with as many steps as fill the seconds, after the time of this rehearsal.
 
@@ -63,7 +69,7 @@ def paced(task: Task, recipe: Recipe, seconds: float) -> Recipe:
     with TemporaryDirectory() as folder:
         short = replace(recipe, num_steps=REHEARSED, **REHEARSAL)
         fit(tried, short, Path(folder), _marking({recipe.stage: marks}))
-    left = seconds - (clock() - began)
+    left = after_rehearsal(seconds, clock() - began, [marks])
     return replace(recipe, num_steps=steps_within(left, marks, recipe.validate_every))
 
 
@@ -78,7 +84,7 @@ def paced_config(
     short = config.model_copy(update=dict.fromkeys(STEPS.values(), REHEARSED) | REHEARSAL)
     with TemporaryDirectory() as folder:
         train(short, Path(folder), _marking(marks))
-    left = seconds - (clock() - began)
+    left = after_rehearsal(seconds, clock() - began, marks.values())
     steps = {
         STEPS[stage]: steps_within(left * share, marks[stage], config.validate_every)
         for stage, share in shares.items()

@@ -11,7 +11,7 @@ from medsynth.core.manifest import Manifest, store_scan
 from medsynth.core.stage import Request, produce
 from medsynth.models.conditioning import encode_attributes
 from medsynth.rivals.field import NAMES, field
-from medsynth.rivals.pace import steps_within
+from medsynth.rivals.pace import after_rehearsal, steps_within
 from medsynth.sample.plan import Plan
 from medsynth.train.fold import read_training_fold
 from medsynth.train.report import unheard
@@ -117,3 +117,8 @@ def test_a_rehearsal_tells_how_many_steps_fill_the_time():
     marks = [5.0, 6.0, 7.0, 8.0, 9.0, 13.0]  # a slow start; the last step validates for 3 s more
     assert steps_within(130.0, marks, validate_every=10) == 100
     assert steps_within(0.1, marks, validate_every=10) == 2
+
+
+def test_what_a_rehearsal_spends_beside_its_steps_comes_twice():
+    marks = [[3.0, 4.0, 5.0], [9.0, 12.0]]  # 5 s of steps in a rehearsal of 14 s
+    assert after_rehearsal(100.0, 14.0, marks) == 100 - 14 - 9
