@@ -41,7 +41,8 @@ class LatentRows:
     def take(self, rows: Int[Tensor, " m"]) -> Float[Tensor, "m c *latent"]:
         """Some rows in fp32, of zero mean and unit variance, in the order given."""
         if self.held is not None:
-            chosen = self.held[rows.to(self.device)]
+            # Whole rows at once: an index in brackets goes number by number.
+            chosen = self.held.index_select(0, rows.to(self.device))
         else:
             chosen = torch.from_numpy(self.mapped[rows.cpu().numpy()]).to(self.device)
         return self.scale.apply(chosen.float())
