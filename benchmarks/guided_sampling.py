@@ -1,0 +1,222 @@
+"""B9: guided scans per second at equal quality, our sampler beside MONAI's on equal weights.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.guided_sampling CHECKPOINT PREPARED \
+        [--weight 1.5] [--batch 32] [--rounds 5] [--quick] [--write]
+
+The peer is DiffusionInferer with `cfg` and RFlowScheduler, 30 and 50 steps, fp32. Ours is ab2 with
+bf16, twice: guided at all times with the fewest steps whose RMSE to the same fine solution is no
+larger than the peer's; and as shipped, ten steps, guided between the times 0.1 and 0.9. The second
+solves another equation, so its gate is the MMD of decoded scans to real ones that training never
+saw, which may be larger than the peer's by what two halves of the real ones differ by chance.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.inferers import DiffusionInferer
+from monai.networks.schedulers import RFlowScheduler
+from torch import Tensor
+
+from benchmarks.comparison import Gate, Result, arguments, tell
+from benchmarks.monai_peer import UNASKED, Velocity
+from benchmarks.roofline import Machine, flop_of, seconds_of
+from benchmarks.trained import Trained
+from medsynth.evaluate.features import frozen_features
+from medsynth.evaluate.fidelity import Whitening, bandwidth, mmd_by_chance, squared_mmd
+from medsynth.models.guidance import Guidance, guided
+from medsynth.models.memory import decode
+from medsynth.models.sampler import integrate
+
+PEER_STEPS = (30, 50)
+SHIPPED_STEPS, MOST_STEPS, FINE = 10, 24, 300
+GOAL = 10
+Draw = Callable[[Tensor, Tensor], Tensor]
+"""(noise, condition) to latents."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samplers:
+    """Ways to draw from one generator with one weight of guidance."""
+
+    trained: Trained
+    weight: float
+
+    def ours(self, steps: int, *, is_bf16: bool, low: float = 0.0, high: float = 1.0) -> Draw:
+        synthesizer = self.trained.generator.synthesizer
+        guidance = Guidance(self.weight, low, high)
+
+        def draw(noise: Tensor, condition: Tensor) -> Tensor:
+            null = self.trained.null.expand_as(condition)
+            asked = [(null, 1 - self.weight), (condition, self.weight)]
+            with (
+                torch.inference_mode(),
+                torch.autocast(noise.device.type, torch.bfloat16, enabled=is_bf16),
+            ):
+                return integrate(
+                    guided(synthesizer.denoiser, asked, guidance),
+                    noise,
+                    synthesizer.objective.schedule.grid(steps),
+                    objective=synthesizer.objective,
+                    method="ab2",
+                )
+
+        return draw
+
+    def peer(self, steps: int) -> Draw:
+        network = Velocity(self.trained.generator.synthesizer.denoiser, self.trained.null)
+        scheduler = RFlowScheduler()
+        scheduler.set_timesteps(steps)
+        inferer = DiffusionInferer(scheduler)
+
+        def draw(noise: Tensor, condition: Tensor) -> Tensor:
+            return inferer.sample(
+                noise,
+                network,
+                conditioning=condition,
+                verbose=False,
+                cfg=self.weight,
+                cfg_fill_value=UNASKED,
+            )
+
+        return draw
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What a way drew, round by round, and how long each round took."""
+
+    latents: Tensor
+    seconds: Sequence[float]
+
+
+def draw_rounds(trained: Trained, ways: Sequence[Draw], batch: int, rounds: int) -> list[Drawn]:
+    """Each round has a noise and conditions of its own, the same for every way."""
+    noise = trained.noise(0, batch * rounds).split(batch)
+    for way in ways:
+        way(noise[0], trained.condition(0, batch))
+    drawn = [
+        [draw_once(way, start, trained.condition(number * batch, batch)) for way in ways]
+        for number, start in enumerate(noise)
+    ]
+    return [
+        Drawn(torch.cat([latents for latents, _ in one]), [taken for _, taken in one])
+        for one in zip(*drawn, strict=True)
+    ]
+
+
+def draw_once(way: Draw, noise: Tensor, condition: Tensor) -> tuple[Tensor, float]:
+    """Latents and seconds."""
+    found: list[Tensor] = []
+    taken = seconds_of(lambda: found.append(way(noise, condition)))
+    return found[0], taken
+
+
+def rmse(found: Tensor, fine: Tensor) -> float:
+    return float((found - fine).square().mean().sqrt())
+
+
+def fewest_steps(samplers: Samplers, most_error: float, fine: Tensor, *given: Tensor) -> int:
+    """The fewest steps of ours in bf16 that are no worse; the most where none are."""
+    for steps in range(2, MOST_STEPS):
+        if rmse(samplers.ours(steps, is_bf16=True)(*given), fine) <= most_error:
+            return steps
+    return MOST_STEPS
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Squared MMD of decoded latents to real scans, in features that nobody trained."""
+
+    trained: Trained
+    whitening: Whitening
+    real: np.ndarray
+    width: float
+
+    @classmethod
+    def of(cls, trained: Trained) -> "Judge":
+        features = frozen_features(trained.volumes)
+        whitening = Whitening.fit(features)
+        real = whitening(features)
+        return cls(trained, whitening, real, bandwidth(real))
+
+    @property
+    def chance(self) -> float:
+        return mmd_by_chance(self.real, self.width, np.random.default_rng(0), num_draws=200)
+
+    def __call__(self, latents: Tensor) -> float:
+        ours = self.trained.generator.synthesizer
+        images = [
+            ours.frame.to_volumes(decode(ours.autoencoder, ours.scale.undo(part), ours.free_bytes))
+            for part in latents.split(32)
+        ]
+        features = self.whitening(frozen_features(np.concatenate(images)))
+        return squared_mmd(self.real, features, self.width)
+
+
+def passes(steps: int, low: float, high: float) -> int:
+    """Through the network for each scan, guided ones counted twice."""
+    times = np.linspace(1, 0, steps + 1)
+    asked = [times[0], times[1], *times[1:-1]]
+    return sum(1 + (low <= time <= high) for time in asked)
+
+
+def compare(
+    trained: Trained, weight: float, batch: int, rounds: int, machine: Machine, num_fine: int
+) -> Iterator[Result]:
+    samplers = Samplers(trained, weight)
+    given = trained.noise(0, batch)[:16], trained.condition(0, batch)[:16]
+    fine = samplers.ours(num_fine, is_bf16=False)(*given)
+    errors = [rmse(samplers.peer(steps)(*given), fine) for steps in PEER_STEPS]
+    fewest = [fewest_steps(samplers, error, fine, *given) for error in errors]
+    interval = Guidance().low, Guidance().high
+    ways = [
+        *(samplers.peer(steps) for steps in PEER_STEPS),
+        *(samplers.ours(steps, is_bf16=True) for steps in fewest),
+        samplers.ours(SHIPPED_STEPS, is_bf16=True, low=interval[0], high=interval[1]),
+        samplers.ours(SHIPPED_STEPS, is_bf16=False, low=interval[0], high=interval[1]),
+    ]
+    drawn = draw_rounds(trained, ways, batch, rounds)
+    denoiser = trained.generator.synthesizer.denoiser
+    once = flop_of(lambda: denoiser(given[0], torch.ones(len(given[0])).to(given[0]), given[1]))
+    each = once / len(given[0]) * batch
+
+    def limit(steps: int, low: float, high: float, dtype: torch.dtype) -> float:
+        return machine.limit(passes(steps, low, high) * each, dtype)
+
+    for place, steps in enumerate(PEER_STEPS):
+        own = rmse(samplers.ours(fewest[place], is_bf16=True)(*given), fine)
+        what = f"guided throughout, {fewest[place]} steps, bf16: MONAI, {steps} steps"
+        gate = Gate("RMSE to the fine solution", own, errors[place])
+        taken = drawn[place].seconds, drawn[2 + place].seconds
+        yield Result(what, *taken, GOAL, limit(fewest[place], 0, 1, torch.bfloat16), (gate,))
+    judge = Judge.of(trained)
+    for name, way, dtype in (("bf16", 4, torch.bfloat16), ("fp32", 5, torch.float32)):
+        for place, steps in enumerate(PEER_STEPS):
+            most = judge(drawn[place].latents) + judge.chance
+            gate = Gate("squared MMD", judge(drawn[way].latents), most)
+            what = f"as shipped, {SHIPPED_STEPS} steps, {name}: MONAI, {steps} steps"
+            goal = GOAL if name == "bf16" else None
+            taken = drawn[place].seconds, drawn[way].seconds
+            yield Result(what, *taken, goal, limit(SHIPPED_STEPS, *interval, dtype), (gate,))
+
+
+def main() -> None:
+    parser = arguments(__doc__, rounds=5)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("prepared", type=Path)
+    parser.add_argument("--weight", type=float, default=1.5)
+    parser.add_argument("--batch", type=int, default=32)
+    given = parser.parse_args()
+    trained = Trained.read(given.checkpoint, given.prepared)
+    machine = Machine.measure(trained.generator.synthesizer.device)
+    batch, num_fine = (4, 30) if given.quick else (given.batch, FINE)
+    results = list(compare(trained, given.weight, batch, given.rounds, machine, num_fine))
+    notes = [f"weight {given.weight}, {batch} scans a round; each round has its own noise"]
+    tell("B9, guided sampling", results, machine, notes, given.write)
+
+
+if __name__ == "__main__":
+    main()
