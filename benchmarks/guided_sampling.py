@@ -31,7 +31,7 @@ from medsynth.models.memory import decode
 from medsynth.models.sampler import integrate
 
 PEER_STEPS = (30, 50)
-SHIPPED_STEPS, MOST_STEPS, FINE = 10, 24, 300
+SHIPPED_STEPS, MOST_STEPS, FINE = 10, 24, 200
 GOAL = 10
 Draw = Callable[[Tensor, Tensor], Tensor]
 """(noise, condition) to latents."""
@@ -128,32 +128,34 @@ def fewest_steps(samplers: Samplers, most_error: float, fine: Tensor, *given: Te
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """Squared MMD of decoded latents to real scans, in features that nobody trained."""
+    """Squared MMD to real scans, in features that nobody trained."""
 
-    trained: Trained
     whitening: Whitening
     real: np.ndarray
     width: float
 
     @classmethod
-    def of(cls, trained: Trained) -> "Judge":
-        features = frozen_features(trained.volumes)
+    def of(cls, volumes: np.ndarray) -> "Judge":
+        features = frozen_features(volumes)
         whitening = Whitening.fit(features)
         real = whitening(features)
-        return cls(trained, whitening, real, bandwidth(real))
+        return cls(whitening, real, bandwidth(real))
 
     @property
     def chance(self) -> float:
         return mmd_by_chance(self.real, self.width, np.random.default_rng(0), num_draws=200)
 
-    def __call__(self, latents: Tensor) -> float:
-        ours = self.trained.generator.synthesizer
-        images = [
-            ours.frame.to_volumes(decode(ours.autoencoder, ours.scale.undo(part), ours.free_bytes))
-            for part in latents.split(32)
-        ]
-        features = self.whitening(frozen_features(np.concatenate(images)))
+    def __call__(self, volumes: np.ndarray) -> float:
+        features = self.whitening(frozen_features(volumes))
         return squared_mmd(self.real, features, self.width)
+
+
+def decoded(trained: Trained, latents: Tensor) -> np.ndarray:
+    """Volumes in [0, 1]."""
+    ours = trained.generator.synthesizer
+    parts = ours.scale.undo(latents).split(32)
+    images = [decode(ours.autoencoder, part, ours.free_bytes) for part in parts]
+    return np.concatenate([ours.frame.to_volumes(image) for image in images])
 
 
 def passes(steps: int, low: float, high: float) -> int:
@@ -192,11 +194,11 @@ def compare(
         gate = Gate("RMSE to the fine solution", own, errors[place])
         taken = drawn[place].seconds, drawn[2 + place].seconds
         yield Result(what, *taken, GOAL, limit(fewest[place], 0, 1, torch.bfloat16), (gate,))
-    judge = Judge.of(trained)
+    judge = Judge.of(trained.volumes)
+    distances = [judge(decoded(trained, one.latents)) for one in drawn]
     for name, way, dtype in (("bf16", 4, torch.bfloat16), ("fp32", 5, torch.float32)):
         for place, steps in enumerate(PEER_STEPS):
-            most = judge(drawn[place].latents) + judge.chance
-            gate = Gate("squared MMD", judge(drawn[way].latents), most)
+            gate = Gate("squared MMD", distances[way], distances[place] + judge.chance)
             what = f"as shipped, {SHIPPED_STEPS} steps, {name}: MONAI, {steps} steps"
             goal = GOAL if name == "bf16" else None
             taken = drawn[place].seconds, drawn[way].seconds
