@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from medsynth.core.stage import Artifact
 from medsynth.evaluate.metrics import Metric
-from privacy.evidence import rounded_up
+from privacy.evidence import rate, rounded_up
 from privacy.folds import RealFolds
 from privacy.screen.decide import Screen
 from privacy.self_test.run import members_and_controls
@@ -34,11 +34,12 @@ class Memory:
     def measure(self, volumes: Float[np.ndarray, "n i j k"]) -> dict[str, Metric]:
         """Share rejected, members' excess with its bounds, and the partition's p-value."""
         scores = self.screen.match(volumes, _untold)
-        rejected = rounded_up(int(self.screen.rejects(scores).sum()))
+        count = rounded_up(int(self.screen.rejects(scores).sum()))
+        rejected = rate(min(count, len(volumes)), len(volumes))
         found = members_and_controls(self.screen, scores, self.folds, self.seed)
         excess, n = found.excess, found.controls[1]
         return {
-            "rejected": Metric(rejected / len(volumes), n=len(volumes)),
+            "rejected": Metric(rejected.estimate, None, rejected.low, rejected.high, len(volumes)),
             "members_excess": Metric(excess.estimate, 0.0, excess.low, excess.high, n),
             "members_p": Metric(found.p_value, n=n),
         }

@@ -17,6 +17,7 @@ from medsynth.core.schema import Attributes, AttributeValue
 from medsynth.core.text import words_of
 from medsynth.models.conditioning import encode_attributes
 from medsynth.models.guidance import Guidance
+from medsynth.models.memory import decode, encode
 from medsynth.models.synthesizer import SamplerConfig
 from medsynth.models.text import MOST_WORDS
 from medsynth.models.trained import split_words
@@ -43,7 +44,7 @@ class WhiteBox:
         )
 
         def encoded(rows: slice) -> np.ndarray:
-            mean = ours.autoencoder.encode(images[rows].to(ours.device))
+            mean = encode(ours.autoencoder, images[rows].to(ours.device), ours.free_bytes)
             return ours.scale.apply(mean).float().cpu().numpy()
 
         return _in_chunks(encoded, len(volumes))
@@ -55,7 +56,7 @@ class WhiteBox:
 
         def decoded(rows: slice) -> np.ndarray:
             unscaled = ours.scale.undo(z[rows].to(ours.device))
-            return ours.frame.to_volumes(ours.autoencoder.decode(unscaled))
+            return ours.frame.to_volumes(decode(ours.autoencoder, unscaled, ours.free_bytes))
 
         return _in_chunks(decoded, len(latents))
 
@@ -129,7 +130,10 @@ def draw_for(generator: Generator) -> Draw:
 
     def draw(requests: Sequence[Attributes], guidance: float, seed: int) -> Voxels:
         allowed = [as_trained(generator, request, clip=True) for request in requests]
-        indices, how = range(len(requests)), SamplerConfig(guidance=Guidance(guidance))
+        # A generator that leaps has its guidance within and takes no other.
+        leaps = generator.synthesizer.denoiser.config.knows_spans
+        how = SamplerConfig(guidance=Guidance() if leaps else Guidance(guidance))
+        indices = range(len(requests))
         return generator.draw(allowed, indices, seed=ATTACK_SEEDS + seed, how=how)
 
     return draw

@@ -36,6 +36,7 @@ from medsynth.models.imported import (
 )
 from medsynth.models.masks import Masks
 from medsynth.models.objective import Objective
+from medsynth.models.precision import Precision, pack, unpack
 from medsynth.models.schedule import NoiseSchedule
 from medsynth.models.synthesizer import LatentScale, SamplerConfig, Synthesizer
 from medsynth.models.trained import Trained, TrainedAttribute
@@ -53,6 +54,8 @@ class Generator:
     geometry: Geometry
     modality: str
     cells: CellTable
+    precision: Precision = "fp32"
+    """Of the autoencoder's and denoiser's stored weights."""
 
     @property
     def schema(self) -> AttributeSchema:
@@ -106,10 +109,12 @@ class Generator:
 def save_generator(folder: Path, generator: Generator, *, prepared_digest: str) -> None:
     """Write the three networks and generator.json into a stage folder."""
     ours = generator.synthesizer
-    for name in ("autoencoder", "encoder", "denoiser"):
-        write_weights(folder / f"{name}.safetensors", getattr(ours, name))
+    write_weights(folder / "encoder.safetensors", ours.encoder)
+    for name in ("autoencoder", "denoiser"):
+        write_weights(folder / f"{name}.safetensors", getattr(ours, name), generator.precision)
     fields = {
         "format": FORMAT,
+        "precision": generator.precision,
         "prepared_digest": prepared_digest,
         "modality": generator.modality,
         "spatial_shape": generator.geometry.spatial_shape,
@@ -157,7 +162,9 @@ def load_generator(folder: Path) -> Generator:
         )
     geometry = Geometry(fields["spatial_shape"], np.array(fields["affine"]))
     cells = CellTable.from_json(fields["cells"])
-    return Generator(_synthesizer(folder, fields), geometry, fields["modality"], cells)
+    return Generator(
+        _synthesizer(folder, fields), geometry, fields["modality"], cells, _precision(fields)
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -168,6 +175,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+
+
+def _precision(fields: dict[str, Any]) -> Precision:
+    """Checkpoints from before there was a choice are fp32."""
+    precision: Precision = fields.get("precision", "fp32")
+    return precision
 
 
 def _synthesizer(folder: Path, fields: dict[str, Any]) -> Synthesizer:
@@ -184,6 +197,9 @@ def _synthesizer(folder: Path, fields: dict[str, Any]) -> Synthesizer:
         trained=trained,
         objective=_objective(fields["objective"]),
     )
+    if _precision(fields) == "bf16":
+        for network in (synthesizer.autoencoder, synthesizer.denoiser):
+            network.to(torch.bfloat16)
     for name in ("autoencoder", "encoder", "denoiser"):
         read_weights(folder / f"{name}.safetensors", getattr(synthesizer, name))
     device = best_device()
@@ -224,12 +240,11 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def write_weights(path: Path, network: nn.Module) -> None:
+def write_weights(path: Path, network: nn.Module, precision: Precision = "fp32") -> None:
     """Every tensor of a network as safetensors."""
-    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(weights, path)
+    save_file(pack(network, precision), path)
 
 
 def read_weights(path: Path, network: nn.Module) -> None:
     """Fill a network with exactly the tensors that `write_weights` wrote."""
-    network.load_state_dict(load_file(path), strict=True)
+    network.load_state_dict(unpack(load_file(path)), strict=True)

@@ -44,6 +44,8 @@ class DistillConfig(BaseModel):
     """Parts of ways per step."""
     learning_rate: float = Field(default=5e-4, gt=0)
     """Peak of the learning rate."""
+    measured: tuple[int, ...] = Field(default=(1, 2, 4), min_length=1)
+    """Numbers of steps that the student is tried with; the fewest that hold are recommended."""
 
 
 DEFAULTS = DistillConfig()

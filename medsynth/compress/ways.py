@@ -24,13 +24,15 @@ class Ways:
     times: Float[np.ndarray, " points"]
     points: Float[Tensor, "n points c *latent"]
     conditions: Float[Tensor, "n tokens dim"]
+    unasked: Float[Tensor, "1 tokens dim"]
+    """The condition of nothing asked."""
 
     def split(self, num_held_out: int) -> tuple["Ways", "Ways"]:
         """All but the last ones, and these."""
         return self._take(slice(None, -num_held_out)), self._take(slice(-num_held_out, None))
 
     def _take(self, rows: slice) -> "Ways":
-        return Ways(self.times, self.points[rows], self.conditions[rows])
+        return Ways(self.times, self.points[rows], self.conditions[rows], self.unasked)
 
 
 @torch.inference_mode()
@@ -45,7 +47,8 @@ def draw_ways(
     ]
     times = ours.objective.schedule.grid(how.num_steps, shift=ours.objective.shift)
     asked = encode_attributes(ours.schema, ours.trained, requests).to(ours.device)
-    return Ways(times, torch.cat(parts), ours.encoder(asked))
+    conditions, unasked = ours.encoder(asked), ours.encoder(asked.take(torch.tensor([0])).null())
+    return Ways(times, torch.cat(parts), conditions, unasked)
 
 
 def _way(

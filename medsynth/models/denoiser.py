@@ -11,6 +11,8 @@ from jaxtyping import Float
 from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
 from torch import Tensor, nn
 
+from medsynth.models.precision import dtype_of
+
 SPAN_FEATURES = 12
 
 
@@ -19,9 +21,10 @@ class DenoiserConfig:
     """Shape of the network; each level after the first halves the latents' sides.
 
     `attention` is the number of levels, from the lowest, that attend. The network itself sees
-    time_scale * t + time_offset. A network that knows spans may be asked for the mean velocity over
-    the time that a step will carry its latents. With `has_positions` the condition ends with a
-    token for each position of the latents.
+    time_scale * t + time_offset, in `time_features` waves (0: as many as the first level has
+    channels). A network that knows spans may be asked for the mean velocity over the time that a
+    step will carry its latents. With `has_positions` the condition ends with a token for each
+    position of the latents.
     """
 
     spatial_dims: int
@@ -37,6 +40,7 @@ class DenoiserConfig:
     time_offset: float = 0.0
     knows_spans: bool = False
     has_positions: bool = False
+    time_features: int = 0
 
     @property
     def multiple(self) -> int:
@@ -67,6 +71,10 @@ class Denoiser(nn.Module):
             include_fc=True,
             use_flash_attention=True,
         )
+        if config.time_features:
+            # MONAI reads the number of waves here, and nothing else.
+            self.network.block_out_channels = (config.time_features,)
+            self.network.time_embed[0] = nn.Linear(config.time_features, 4 * config.channels[0])
         # MONAI adds `class_embedding(class_labels)` to the time embedding: ours reads all tokens.
         width = config.num_tokens * config.token_dim + SPAN_FEATURES * config.knows_spans
         self.network.class_embedding = nn.Linear(width, 4 * config.channels[0])
@@ -80,13 +88,18 @@ class Denoiser(nn.Module):
     ) -> Float[Tensor, "n c *space"]:
         """The prediction at times t in [0, 1]; `span` is read by a network that knows spans."""
         seen = self.config.time_scale * t + self.config.time_offset
+        dtype = dtype_of(self)
+        condition = condition.to(dtype)
         tokens = condition[:, : self.config.num_tokens]
         labels = tokens.flatten(1)
         if self.config.knows_spans:
             span = torch.zeros_like(t) if span is None else span
             labels = torch.cat([labels, span_features(span).to(labels.dtype)], dim=1)
         output: Tensor = self.network(
-            self._beside(latents, condition), seen, context=tokens, class_labels=labels
+            self._beside(latents.to(dtype), condition),
+            seen,
+            context=tokens,
+            class_labels=labels,
         )
         return output.to(torch.float32)
 

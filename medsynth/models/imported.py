@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from medsynth.core.schema import AttributeSchema
 from medsynth.models.autoencoder import Autoencoder
 from medsynth.models.conditioning import PRESENT, AttributeBatch
+from medsynth.models.precision import dtype_of
 from medsynth.models.trained import Trained
 
 
@@ -160,12 +161,12 @@ class ImportedDenoiser(nn.Module):
             numbers = condition[:, 0].view(*condition[:, 0].shape, *[1] * (latents.ndim - 2))
             seen = torch.cat([latents, numbers.expand(-1, -1, *latents.shape[2:])], dim=1)
         output: Tensor = self.network(
-            seen,
+            seen.to(dtype_of(self)),
             steps,
-            context=condition if arguments["with_conditioning"] else None,
+            context=condition.to(dtype_of(self)) if arguments["with_conditioning"] else None,
             class_labels=condition[:, 0, 0].round().long() if self.config.num_classes else None,
         )
-        return output
+        return output.to(torch.float32)
 
 
 class ContextEncoder(nn.Module):

@@ -80,11 +80,11 @@ def encode(
     An imported network may attend to all of a volume at once: it is never cut.
     """
     if isinstance(autoencoder, ImportedAutoencoder):
-        return autoencoder.encode(images.to(_device(autoencoder))).to(images.device)
+        return autoencoder.encode(images.to(_weight(autoencoder))).to(images)
     sides = autoencoder.latent_sides(images.shape[2:])
     cores = plan_tiles(autoencoder, "encoder", len(images), sides, free_bytes)
     if cores == sides:
-        return autoencoder.encode(images.to(_device(autoencoder))).to(images.device)
+        return autoencoder.encode(images.to(_weight(autoencoder))).to(images)
     return encode_in_tiles(autoencoder, images, cores)
 
 
@@ -94,13 +94,14 @@ def decode(
 ) -> Float[Tensor, "n 1 *space"]:
     """Images of latents, in tiles as `encode`."""
     if isinstance(autoencoder, ImportedAutoencoder):
-        return autoencoder.decode(latents.to(_device(autoencoder))).to(latents.device)
+        return autoencoder.decode(latents.to(_weight(autoencoder))).to(latents)
     sides = tuple(latents.shape[2:])
     cores = plan_tiles(autoencoder, "decoder", len(latents), sides, free_bytes)
     if cores == sides:
-        return autoencoder.decode(latents.to(_device(autoencoder))).to(latents.device)
+        return autoencoder.decode(latents.to(_weight(autoencoder))).to(latents)
     return decode_in_tiles(autoencoder, latents, cores)
 
 
-def _device(autoencoder: AnyAutoencoder) -> torch.device:
-    return next(autoencoder.parameters()).device
+def _weight(autoencoder: AnyAutoencoder) -> Tensor:
+    """Where the network lies, and what it computes in."""
+    return next(autoencoder.parameters())

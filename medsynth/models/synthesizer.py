@@ -174,7 +174,7 @@ class Synthesizer:
         watch: Watch,
     ) -> Float[Tensor, "n c *latent"]:
         """Scaled latents of one micro-batch, which are watched on their way."""
-        method = self._checked_method(how)
+        method = self.method_of(how)
 
         def fresh(step: int) -> Tensor:
             return self._noise(seed, indices, _STEP_NOISE, step)
@@ -189,7 +189,8 @@ class Synthesizer:
             watch=watch,
         )
 
-    def _checked_method(self, how: SamplerConfig) -> Method:
+    def method_of(self, how: SamplerConfig) -> Method:
+        """The sampler's rule; raises ValueError for what this denoiser cannot do."""
         is_distilled = self.denoiser.config.knows_spans
         if how.method == "shortcut" and not is_distilled:
             raise ValueError("shortcut needs a generator that was distilled; take ab2")

@@ -116,7 +116,7 @@ class _WholeNorm(nn.Module):
             self._gather(features)
             raise _Gathered
         scale, shift = (part.view(*part.shape, *[1] * (features.ndim - 2)) for part in self.held)
-        return torch.addcmul(shift, features.float(), scale)
+        return torch.addcmul(shift, features.float(), scale).to(self.norm.weight.dtype)
 
     def _gather(self, features: Tensor) -> None:
         """Count, mean and variance of each group in this tile's core."""
@@ -147,7 +147,7 @@ class _Tiled:
     def __init__(self, autoencoder: Autoencoder, half: Literal["encoder", "decoder"]) -> None:
         weights = (*autoencoder.parameters(), *autoencoder.buffers())
         self.autoencoder = copy.deepcopy(autoencoder, {id(tensor): tensor for tensor in weights})
-        self.device = weights[0].device
+        self.weight = weights[0]
         network = self.autoencoder.network.get_submodule(half)
         self.margin = margin(network)
         self.norms: list[_WholeNorm] = []
@@ -173,7 +173,7 @@ class _Tiled:
         def run_one(tile: Tile) -> Tensor:
             for norm in self.norms:
                 norm.tile = tile
-            return function(source[:, :, *(span.read(inner) for span in tile)].to(self.device))
+            return function(source[:, :, *(span.read(inner) for span in tile)].to(self.weight))
 
         for norm in self.norms:
             for tile in tiles:

@@ -60,9 +60,11 @@ def sampler_of(generator: Generator, plan: Plan) -> SamplerConfig:
             plan.guidance, low, high, plan.guidance_by, plan.negative, plan.guidance_rescale
         )
         guidance.groups(ours.schema.names)
+        how = SamplerConfig(plan.num_steps, plan.method, guidance)
+        ours.method_of(how)
     except ValueError as error:
         raise UsageProblem(f"the plan: {error}") from None
-    return SamplerConfig(plan.num_steps, plan.method, guidance)
+    return how
 
 
 def draw(

@@ -79,6 +79,6 @@ def test_only_a_flow_with_all_its_points_is_distilled(teacher, ways, tmp_path):
     other = student_of(teacher, objective=Objective.of("v"))
     with pytest.raises(ValueError, match="only a flow can be distilled"):
         distill(other, ways, QUICK, seed=0, folder=tmp_path, on_step=unheard)
-    short = Ways(ways.times[:5], ways.points[:, :5], ways.conditions)
+    short = Ways(ways.times[:5], ways.points[:, :5], ways.conditions, ways.unasked)
     with pytest.raises(ValueError, match="ways must have 17 points, got 5"):
         distill(teacher, short, QUICK, seed=0, folder=tmp_path, on_step=unheard)

@@ -14,10 +14,10 @@ ROOMS = (
     "checkpoint",
     "convert",
     "train",
-    "compress",
     "sample",
     "rivals",
     "evaluate",
+    "compress",
     "release",
 )
 ORDER = {f"medsynth.{room}": number for number, room in enumerate(ROOMS)}
