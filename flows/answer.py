@@ -33,6 +33,7 @@ VERB_KEYS = {
     ),
     "sample": ("num_scans", "seconds_per_scan", "drawn_with", "share_of_table", "asked"),
     "compare": ("comparison",),
+    "compress": ("compression", "accepted", "reason"),
     "import-checkpoint": ("networks",),
     "audit": ("verdict", "policy", "scope", "num_synthetic", "num_rejected", "gates", "ledger"),
 }

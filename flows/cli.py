@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -48,6 +48,7 @@ Masks = Annotated[
 Texts = Annotated[
     Path | None, typer.Option("--texts", help="CSV file of texts to draw scans with, in turn.")
 ]
+Way = Literal["distill", "prune", "bf16", "int8"]
 Policy = Annotated[
     str | None, typer.Option("--policy", help="Name or file of the policy; else the config's.")
 ]
@@ -260,6 +261,23 @@ def compare(
 ) -> Answer:
     """Why diffusion: our model, a GAN and a VQ-VAE with a transformer, in the same time."""
     return _verbs(verbose).compare(prepared, out.absolute(), minutes, seeds, config)
+
+
+@app.command()
+def compress(
+    checkpoint: Annotated[Path, typer.Argument(help="Stage folder of `train`.")],
+    out: Out,
+    by: Annotated[Way, typer.Option("--by", help="Fewer steps, channels or bits.")],
+    prepared: Annotated[
+        Path | None,
+        typer.Option("--prepared", help="Real scans; else beside CHECKPOINT or in OUT."),
+    ] = None,
+    config: Config = None,
+    json: AsJson = False,
+    verbose: Verbose = False,
+) -> Answer:
+    """Make a generator smaller or faster, and keep it only where nothing is worse."""
+    return _verbs(verbose).compress(checkpoint, out.absolute(), by, prepared, config)
 
 
 @app.command()

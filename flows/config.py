@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medsynth.compress.config import CompressConfig
 from medsynth.convert.config import ConvertConfig
 from medsynth.core.errors import UsageProblem
 from medsynth.evaluate.evaluate import EvaluateConfig
@@ -62,6 +63,8 @@ class RunConfig(BaseModel):
     """What is measured."""
     rivals: RivalsConfig = RivalsConfig()
     """How long each model of a comparison learns, and the rivals' shapes."""
+    compress: CompressConfig = CompressConfig()
+    """How a smaller or faster generator is made and measured."""
     release: ReleaseConfig = ReleaseConfig()
     """What leaves, and under which licence."""
 

@@ -103,6 +103,26 @@ def comparison_facts(artifact: Artifact) -> dict[str, Any]:
     return {name: value for name, value in (facts | floors).items() if value is not None}
 
 
+def read_compression(folder: Path) -> dict[str, Any]:
+    """Costs and metrics of source and candidates, and which of these was accepted."""
+    found: dict[str, Any] = json.loads((folder / "compression.json").read_text())
+    return found
+
+
+def compression_facts(artifact: Artifact) -> dict[str, Any]:
+    """Every number of source and candidates, as MLflow keeps it."""
+    found = read_compression(artifact.path)
+    facts = {f"source.{name}": value for name, value in found["source"]["cost"].items()}
+    facts |= {f"source.{name}": row["value"] for name, row in found["source"]["metrics"].items()}
+    for name, one in found["candidates"].items():
+        place = name.replace(" ", "_")
+        facts |= {f"{place}.{key}": value for key, value in one["cost"].items()}
+        facts |= {f"{place}.speedup": one["speedup"]["value"]}
+        facts |= {f"{place}.{row['name']}": row["candidate"]["value"] for row in one["checks"]}
+    facts["num_accepted"] = sum(not one["reasons"] for one in found["candidates"].values())
+    return {name: value for name, value in facts.items() if value is not None}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a flow did: its stages in order, the seconds of each, and what it wrote beside them."""
@@ -161,6 +181,12 @@ class Outcome:
         """The metrics."""
         folder = self.path("evaluation")
         return read_metrics(folder) if folder else None
+
+    @property
+    def compression(self) -> dict[str, Any] | None:
+        """Source and candidates, measured."""
+        folder = self.path("compression")
+        return read_compression(folder) if folder else None
 
     @property
     def comparison(self) -> dict[str, dict[str, dict[str, Any]]] | None:

@@ -9,6 +9,7 @@ from rich.table import Table
 from flows.account import account_line, account_tables, volumes_line
 from flows.answer import DONE, REFUSED, Answer
 from flows.comparison_table import comparison_table
+from flows.compression_table import compression_table, reason_lines
 from flows.facts import Outcome, cohort_facts, prepared_facts, read_deidentified
 from flows.home import tracking_place
 from flows.pacs import retrieval_line
@@ -90,6 +91,20 @@ def compare_answer(outcome: Outcome) -> Answer:
     }
     answer = stage_answer(outcome, comparison=comparison)
     return replace(answer, table=comparison_table(models))
+
+
+def compress_answer(outcome: Outcome) -> Answer:
+    """Source beside candidates; exit 3 where none is accepted."""
+    found = outcome.compression or {"candidates": {}, "accepted": None}
+    accepted, lines = found["accepted"], reason_lines(found)
+    reason = None if accepted else "; ".join(lines)
+    answer = stage_answer(outcome, compression=found, accepted=accepted, reason=reason)
+    return replace(
+        answer,
+        exit_code=DONE if accepted else REFUSED,
+        lines=(*lines, *answer.lines),
+        table=compression_table(found),
+    )
 
 
 def pipeline_answer(

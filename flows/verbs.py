@@ -20,6 +20,7 @@ from medsynth.ingest.pacs.address import is_address, parse_address
 
 if TYPE_CHECKING:
     from flows.job import Job
+    from medsynth.compress.candidate import By
 
 Roots = Mapping[str, Path | None]
 ServeRoots = Mapping[str, Path | str | None]
@@ -211,6 +212,17 @@ class Verbs:
         from flows.summary import compare_answer
 
         return compare_answer(compare_flow(job, _folder(prepared), given))
+
+    def compress(
+        self, checkpoint: Path, out: Path, by: "By", prepared: Path | None, config: Path | None
+    ) -> Answer:
+        """Stages compression/ and, where the candidate is accepted, checkpoint/."""
+        real = prepared or _beside(checkpoint, out, "prepared")
+        job = self._job(out, config, needs_keys=False)
+        from flows.compress import compress_flow
+        from flows.summary import compress_answer
+
+        return compress_answer(compress_flow(job, _folder(checkpoint), _folder(real), by))
 
     def release(
         self,
