@@ -12,13 +12,14 @@ ByModel = Mapping[str, Mapping[str, Metric]]
 _MODELS = {
     "diffusion": "diffusion",
     "gan": "GAN",
-    "autoregressive": "autoregressive",
+    "autoregressive": "transformer",
     "gaussian": "Gaussian",
 }
 _REAL = "real"
 _BEFORE = {
-    "mmd_reader": "MMD², reader's features",
-    "mmd_frozen": "MMD², frozen features",
+    "mmd_reader": "MMD², reader",
+    "mmd_frozen": "MMD², frozen",
+    "two_sample_auc": "two-sample AUC",
     "precision": "precision",
     "density": "density",
     "recall": "recall",
@@ -28,13 +29,13 @@ _BEFORE = {
 _AFTER = {
     "members_excess": "members' excess",
     "members_p": "partition, p",
-    "rejected": "rejected by the screen",
-    "num_parameters": "parameters, million",
+    "rejected": "rejected by screen",
+    "num_parameters": "parameters, 10⁶",
     "seconds": "training, min",
     "steps": "steps",
-    "scans_seen": "scans seen, thousand",
+    "scans_seen": "scans seen, 1,000",
     "seconds_per_scan": "a scan, ms",
-    "passes": "network passes a scan",
+    "passes": "passes a scan",
 }
 _UNITS = {"num_parameters": 1e-6, "seconds": 1 / 60, "scans_seen": 1e-3, "seconds_per_scan": 1e3}
 _SECTIONS = ("recall", "agreement", "members_excess", "num_parameters")
@@ -63,7 +64,9 @@ def comparison_table(models: ByModel) -> Table:
     """The table for a terminal."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1))
     for number, head in enumerate(_head(models)):
-        table.add_column(head, justify="right" if number else "left", no_wrap=True)
+        table.add_column(
+            head, justify="right" if number else "left", no_wrap=number > 0, overflow="fold"
+        )
     for key, cells in _rows(models):
         if key.startswith(_SECTIONS) and not _is_second(key, models):
             table.add_section()
@@ -94,7 +97,7 @@ def _questions(models: ByModel) -> Iterator[tuple[str, str]]:
     yield from _BEFORE.items()
     for name in models["diffusion"]:
         if name.startswith("agreement_"):
-            yield name, f"agreement, {name.removeprefix('agreement_')}"[:28]
+            yield name, f"agreement {name.removeprefix('agreement_')}"
     yield from _AFTER.items()
 
 

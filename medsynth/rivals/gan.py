@@ -3,7 +3,9 @@
 The generator scales and shifts every normalized layer by noise and attributes (Karras et al.,
 "A Style-Based Generator Architecture", 2019). The discriminator is MONAI's PatchDiscriminator
 with a projection of the attributes on its last features (Miyato & Koyama, "cGANs with Projection
-Discriminator", 2018). Both see a block of two voxels a side as channels, as our autoencoder does.
+Discriminator", 2018); how far the batch differs at each place is one more channel (Karras et al.,
+"Progressive Growing of GANs", 2018, section 3). Both see a block of two voxels a side as channels,
+as our autoencoder does.
 """
 
 from dataclasses import dataclass
@@ -124,7 +126,7 @@ class Discriminator(nn.Module):
         self.patches = PatchDiscriminator(
             dims,
             channels=width,
-            in_channels=_PATCH**dims,
+            in_channels=_PATCH**dims + 1,
             num_layers_d=shape.discriminator_layers,
             kernel_size=3,
             norm=("group", {"num_groups": 8}),
@@ -135,10 +137,17 @@ class Discriminator(nn.Module):
         self, images: Float[Tensor, "n 1 *space"], condition: Float[Tensor, "n tokens dim"]
     ) -> Float[Tensor, "n 1 *patches"]:
         """Logits."""
-        *_, features, logits = self.patches(to_patches(images, _PATCH))
+        patches = to_patches(images, _PATCH)
+        *_, features, logits = self.patches(torch.cat([patches, _spread(patches)], dim=1))
         direction = self.projection(condition.flatten(1))
         agreed = (features.flatten(2).mean(2) * direction).mean(1)
         return torch.as_tensor(logits + agreed.view(-1, *[1] * (logits.ndim - 1)))
+
+
+def _spread(patches: Float[Tensor, "n c *coarse"]) -> Float[Tensor, "n 1 *coarse"]:
+    """How far the batch differs at each place, so that scans all alike are seen through."""
+    variance = patches.var(dim=0, correction=0, keepdim=True).mean(dim=1, keepdim=True)
+    return (variance + 1e-6).sqrt().expand(len(patches), *[-1] * (patches.ndim - 1))
 
 
 def _convolution(dims: int, inside: int, outside: int, kernel: int = 3) -> nn.Module:

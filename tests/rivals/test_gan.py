@@ -31,6 +31,15 @@ def test_both_players_see_the_attributes():
     assert not torch.allclose(discriminator(images, one), discriminator(images, other))
 
 
+def test_scans_all_alike_are_seen_through():
+    torch.manual_seed(0)
+    discriminator, condition = Discriminator(shape(8, 8)), torch.zeros(4, 2, 3)
+    differing = torch.rand(4, 1, 8, 8)
+    alike = differing[:1].expand(4, 1, 8, 8)
+    logits = discriminator(differing, condition)[0]
+    assert not torch.allclose(logits, discriminator(alike, condition)[0], atol=1e-4)
+
+
 def test_the_penalty_of_a_linear_judge_is_its_squared_weight():
     images = torch.randn(5, 1, 3, 4, requires_grad=True)
     weight = torch.randn(3, 4)
