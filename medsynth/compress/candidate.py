@@ -70,6 +70,8 @@ class Making:
         denoiser = self.source.synthesizer.denoiser
         if not isinstance(denoiser, Denoiser) or denoiser.config.knows_spans:
             raise UsageProblem("only a denoiser of our own that was not yet distilled can learn on")
+        if denoiser.config.has_positions:
+            raise UsageProblem("a generator that is asked with masks can take bf16 or int8 alone")
         if self.source.precision == "bf16":
             raise UsageProblem("a generator in bf16 cannot learn on; compress its fp32 source")
 
