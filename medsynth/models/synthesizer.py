@@ -38,8 +38,12 @@ class LatentScale:
 
     def apply(self, latents: Tensor) -> Tensor:
         """Latents to zero mean and unit variance."""
+        return self.apply_(latents.clone())
+
+    def apply_(self, latents: Tensor) -> Tensor:
+        """The same in place: a fresh copy of large latents costs more than the arithmetic."""
         mean, sd = self._tensors(latents)
-        return (latents - mean) / sd
+        return latents.sub_(mean).div_(sd)
 
     def undo(self, latents: Tensor) -> Tensor:
         """Back to what the decoder reads."""

@@ -45,7 +45,7 @@ class LatentRows:
             chosen = self.held.index_select(0, rows.to(self.device))
         else:
             chosen = torch.from_numpy(self.mapped[rows.cpu().numpy()]).to(self.device)
-        return self.scale.apply(chosen.float())
+        return self.scale.apply_(chosen.float())
 
     def all(self) -> Float[Tensor, "n c *latent"]:
         """Every row."""
