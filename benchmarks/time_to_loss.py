@@ -217,7 +217,8 @@ def race(cohort: Cohort, config: TrainConfig, seed: int, rate: float) -> tuple[C
             spent[0] += clock() - mark[0]
             if "validation" in report.metrics:
                 ours.add(spent[0], dict(measured))
-            peer.catch_up(HEAD_START * spent[0], config.validate_every, yardstick)
+            every = round(HEAD_START) * config.validate_every
+            peer.catch_up(HEAD_START * spent[0], every, yardstick)
         mark[0] = clock()
 
     with TemporaryDirectory() as room:
