@@ -31,10 +31,10 @@ from medsynth.models.conditioning import (
     AttributeBatch,
     ConditionEncoder,
     encode_attributes,
-    learn_attributes,
 )
 from medsynth.models.denoiser import Denoiser
 from medsynth.models.objective import Objective
+from medsynth.models.trained import learn_attributes
 from medsynth.rivals.pace import clock
 from medsynth.train.config import TrainConfig
 from medsynth.train.diffusion import ConditionedDenoiser

@@ -164,7 +164,9 @@ def _draw_all(
             _draw(place, train(), fold, requests, config.sample.seed)
         if name in TRAINED:
             watch.done()
-        costs[name] = {k: Metric(v) for k, v in json.loads((place / _COST).read_text()).items()}
+        costs[name] = {
+            k: Metric(float(v)) for k, v in json.loads((place / _COST).read_text()).items()
+        }
     shutil.rmtree(at, ignore_errors=True)
     return costs
 

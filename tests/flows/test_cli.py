@@ -30,8 +30,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_every_verb_of_first_light_is_there_and_explained() -> None:
     verbs = (
-        "demo run ingest deidentify people prepare train sample audit evaluate compare release"
-        " serve verify keys"
+        "demo run ingest deidentify people prepare train import-checkpoint sample audit evaluate"
+        " compare compress release serve verify keys"
     )
     assert set(_commands()) == set(verbs.split())
     assert all(command.help for command in _commands().values())  # type: ignore[attr-defined]

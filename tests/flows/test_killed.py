@@ -56,7 +56,7 @@ def test_a_killed_run_is_buried_and_gone_on_with(
         assert client.read_flow_run(UUID(killed["flow_run"])).state.is_crashed()
     mlflow.set_tracking_uri(again.tracking_uri)
     assert mlflow.get_run(killed["mlflow_run"]).info.status == "KILLED"
-    assert _first_step() > 10
+    assert _first_step() >= 10  # a forecast at the step where it goes on
 
 
 def _first_step() -> int:

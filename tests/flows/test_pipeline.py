@@ -56,7 +56,7 @@ def test_mlflow_nests_a_run_for_each_stage(first_run: Any) -> None:
         if run.data.tags.get("mlflow.parentRunId") == first.info.run_id
     }
     assert set(STAGES) <= set(inside)
-    assert first.data.params["sample.count"] == "24"
+    assert first.data.params["sample.count"] == "48"
     assert {d.dataset.name for d in inside["cohort"].inputs.dataset_inputs} == {"checkpoint"}
     steps = mlflow.MlflowClient().get_metric_history(inside["checkpoint"].info.run_id, "seconds")
     assert max(metric.step for metric in steps) == 60

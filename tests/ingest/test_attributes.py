@@ -197,8 +197,6 @@ def test_a_regions_code_is_believed_before_its_word():
     assert parse_value(field, Facts([tags])).value == "BRAIN"
 
 
-def test_free_text_and_unknown_units_cannot_be_declared():
-    with pytest.raises(ValidationError):
-        AttributeSource(kind="text")
+def test_unknown_units_cannot_be_declared():
     with pytest.raises(ValidationError, match="source_unit"):
         AttributeSource(source_unit="furlong")

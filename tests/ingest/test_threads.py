@@ -1,5 +1,7 @@
 """Threads change how long an ingest takes and nothing that it says."""
 
+import operator
+
 import pytest
 
 from medsynth.core.keys import DEMO_KEYS
@@ -40,10 +42,6 @@ def test_a_file_that_breaks_in_a_thread_is_the_one_that_is_refused(
     assert open_stage(stage.path) == stage
 
 
-def _threads_of(_: int) -> int:
-    return num_threads()
-
-
 def test_a_worker_process_keeps_to_one_thread():
     with Processes(1) as workers:
-        assert list(workers.map(_threads_of, [0])) == [1]
+        assert list(workers.map(operator.call, [num_threads])) == [1]
