@@ -25,9 +25,9 @@ from benchmarks.trained import Trained
 from medsynth.core.geometry import Volume
 from medsynth.core.manifest import Manifest
 from medsynth.core.schema import Attributes
-from medsynth.models.conditioning import check_request
 from medsynth.models.guidance import Guidance
 from medsynth.models.synthesizer import SamplerConfig
+from medsynth.models.trained import check_request
 from medsynth.release.bids import write_compressed
 from privacy.folds import Fold, RealFolds
 from privacy.screen.decide import Screen
