@@ -79,14 +79,16 @@ class TrainConfig(BaseModel):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout inside the denoiser's attention."""
     latent_copies: int = Field(default=0, ge=0)
-    """Copies of every training scan, turned, scaled and shifted a little, that the denoiser learns
-    from as often as from the scan itself."""
+    """Copies of every training scan, turned, scaled, shifted and bent a little, that the denoiser
+    learns from as often as from the scan itself."""
     copy_angle: float = Field(default=3.0, ge=0)
     """Most degrees by which a copy is turned about each axis."""
     copy_zoom: float = Field(default=0.03, ge=0, lt=1)
     """Most by which a copy is larger or smaller, a share."""
     copy_shift: float = Field(default=1.0, ge=0)
     """Most voxels by which a copy is moved along each axis; `largest_gain` holds for it, too."""
+    copy_bend: float = Field(default=2.0, ge=0)
+    """Most voxels by which places of a copy are moved against each other, smoothly."""
     attribute_dropout: float = Field(default=0.1, ge=0, lt=1)
     """How often an attribute, and how often a scan's attributes together, are not asked for."""
     ema_lengths: tuple[float, ...] = Field(default=(0.05, 0.1), min_length=1)
@@ -154,7 +156,9 @@ class TrainConfig(BaseModel):
     @property
     def movement(self) -> Movement:
         """How far copies differ from their scans."""
-        return Movement(self.copy_angle, self.copy_zoom, self.copy_shift, self.largest_gain)
+        return Movement(
+            self.copy_angle, self.copy_zoom, self.copy_shift, self.largest_gain, self.copy_bend
+        )
 
     @property
     def denoiser_objective(self) -> Objective:

@@ -1,4 +1,4 @@
-"""Training scans turned, scaled and shifted a little, as further latents for the denoiser.
+"""Training scans turned, scaled, shifted and bent a little: further latents for the denoiser.
 
 A few hundred scans are soon known by heart; a denoiser that meets each in several places should
 take longer to. Latents do not turn with their scan, so each copy is encoded
@@ -11,7 +11,10 @@ from math import radians
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import expm
-from scipy.ndimage import affine_transform
+from scipy.ndimage import map_coordinates
+
+_KNOT = 16
+"""Voxels between the knots of a bend: far wider than what a lesion or a vessel is known by."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Movement:
     """Voxels along each axis."""
     gain: float
     """Share by which it is brighter or darker."""
+    bend: float
+    """Voxels by which a place moves besides, along each axis, smoothly."""
 
     def move(
         self, volume: Float[np.ndarray, "i j k"], spacing: np.ndarray, rng: np.random.Generator
@@ -36,8 +41,21 @@ class Movement:
         turn = np.triu(rng.uniform(-1, 1, (dims, dims)), 1) * radians(self.angle)
         world = expm(turn - turn.T) * (1 + self.zoom * rng.uniform(-1, 1))
         matrix = world * spacing[:dims] / spacing[:dims, None]
-        center = (np.array(image.shape) - 1) / 2
-        offset = center - matrix @ center + self.shift * rng.uniform(-1, 1, dims)
-        moved = affine_transform(image, matrix, offset, order=3, output=np.float32)
+        axes = (slice(None), *[None] * dims)
+        center = ((np.array(image.shape) - 1) / 2)[axes]
+        places = np.tensordot(matrix, np.indices(image.shape) - center, 1) + center
+        places += self.shift * rng.uniform(-1, 1, dims)[axes]
+        places += self.bend * np.stack([smooth(image.shape, rng) for _ in range(dims)])
+        moved = map_coordinates(image, places, order=3, output=np.float32)
         brighter = moved * (1 + self.gain * rng.uniform(-1, 1))
         return np.asarray(np.clip(brighter, 0, 1), np.float32).reshape(volume.shape)
+
+
+def smooth(shape: tuple[int, ...], rng: np.random.Generator) -> Float[np.ndarray, "*shape"]:
+    """Cubic B-splines whose knots are uniform in [-1, 1], so that they stay there, too."""
+    knots = rng.uniform(-1, 1, [(side - 1) // _KNOT + 4 for side in shape])
+    along = [1 + np.arange(side) / _KNOT for side in shape]
+    field: np.ndarray = map_coordinates(
+        knots, np.meshgrid(*along, indexing="ij"), order=3, prefilter=False
+    )
+    return field

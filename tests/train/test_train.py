@@ -118,7 +118,13 @@ def test_another_denoiser_keeps_the_autoencoder(tmp_path, prepared, tiny):
 
 def test_copies_teach_what_their_scans_teach_and_more_once_they_move(tmp_path, prepared, tiny):
     """Copies that stay where they are are their scans, in the scans' order."""
-    still = {"copy_angle": 0.0, "copy_zoom": 0.0, "copy_shift": 0.0, "largest_gain": 0.0}
+    still = {
+        "copy_angle": 0.0,
+        "copy_zoom": 0.0,
+        "copy_shift": 0.0,
+        "copy_bend": 0.0,
+        "largest_gain": 0.0,
+    }
     source, weights = prepared(tmp_path), []
     for changes in ({}, {"latent_copies": 2}, {"latent_copies": 2, "copy_shift": 2.0}):
         config = tiny.model_copy(update=still | changes)
