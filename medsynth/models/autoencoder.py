@@ -124,11 +124,16 @@ class Autoencoder(nn.Module):
         return images if self.cosines is None else images + self.cosines.up(latents)
 
     def forward(
-        self, images: Float[Tensor, "n 1 *space"], noise: Float[Tensor, "n c *latent"]
+        self,
+        images: Float[Tensor, "n 1 *space"],
+        noise: Float[Tensor, "n c *latent"],
+        further: Float[Tensor, " n"],
     ) -> tuple[Float[Tensor, "n 1 *space"], Float[Tensor, ""]]:
         """Reconstruction, and what keeps the latents in bounds: divergence or commitment.
 
-        Standard normal noise draws the latents of kind "kl"; codes need none.
+        Standard normal noise draws the latents of kind "kl", whose spread is `further` wider, in
+        shares of each channel's own: what is decoded later is not without error either (Zheng et
+        al., "Diffusion Transformers with Representation Autoencoders", 2025). Codes need none.
         """
         if self.codebook is not None:
             latents, regularizer = self.codebook(self.encode(images))
@@ -137,7 +142,10 @@ class Autoencoder(nn.Module):
             mean, sd = (part.float() for part in self.network.encode(patches))
             if self.cosines is not None:
                 mean = mean + self.cosines.down(images)
-            latents, regularizer = mean + sd * noise, divergence(mean, sd)
+            regularizer = divergence(mean, sd)
+            own = mean.detach().transpose(0, 1).flatten(1).std(dim=1)
+            shape = (-1, *[1] * (mean.ndim - 1))
+            latents = mean + (sd + further.view(shape) * own.view(1, *shape[:-1])) * noise
         return self._decoded(latents), regularizer
 
 

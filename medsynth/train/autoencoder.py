@@ -50,11 +50,12 @@ class Losses:
         return parts | {"loss": loss, "perceptual": gap}
 
     def of_step(
-        self, network: nn.Module, images: Tensor, noise: Tensor, step: int
+        self, network: nn.Module, images: Tensor, noise: Tensor, further: Tensor, step: int
     ) -> dict[str, Tensor]:
         """`loss` and its parts, after the adversary has had its turn."""
-        output, regularizer = network(images, noise)
-        parts = self.of_images(output.float(), images)
+        output, regularizer = network(images, noise, further)
+        output = within(output.float(), images)
+        parts = self.of_images(output, images)
         loss = parts["loss"] + self.config.regularizer_weight * regularizer
         parts |= {"loss": loss, "regularizer": regularizer}
         if self.adversary is None or not self.adversary.has_begun(step):
@@ -90,7 +91,9 @@ def train_autoencoder(
         rows = batch_rows(len(images), recipe.batch, seed, step)
         batch = augment(images[rows], config.largest_shift, config.largest_gain)
         noise, mine = torch.randn((len(rows), *latent_shape)), share.rows(len(rows))
-        return losses.of_step(network, batch[mine].to(device), noise[mine].to(device), step)
+        further = config.latent_noise * torch.rand(len(rows))
+        batch, noise, further = (part[mine].to(device) for part in (batch, noise, further))
+        return losses.of_step(network, batch, noise, further, step)
 
     def validate(network: nn.Module) -> float:
         assert isinstance(network, Autoencoder)
@@ -112,6 +115,14 @@ def train_autoencoder(
     first = min(adversary.begins + 1, recipe.num_steps) if adversary else 0
     task = Task(network, loss, validate, companions=companions, preview=preview, counts_from=first)
     return network, fit(task, recipe, folder, on_step)
+
+
+def within(output: Tensor, target: Tensor) -> Tensor:
+    """Where a scan is at an end of its range, a reconstruction beyond it is there, too.
+
+    Decoded scans are cut there, so that a background may be safely below its end, not around it.
+    """
+    return torch.where(target.abs() < 1, output, output.clamp(-1, 1))
 
 
 def augment(

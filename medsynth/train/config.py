@@ -41,6 +41,8 @@ class TrainConfig(BaseModel):
     """Peak of its learning rate."""
     kl_weight: float = Field(default=1e-3, ge=0)
     """Weight of the mean Kullback-Leibler divergence per latent."""
+    latent_noise: float = Field(default=0.0, ge=0)
+    """Most noise on latents (kl) that the decoder learns to undo, in sd of each channel."""
     edge_weight: float = Field(default=1.0, ge=0)
     """Weight of the difference of edges, at two scales."""
     hard_weight: float = Field(default=0.25, ge=0)

@@ -28,6 +28,7 @@ _LATENTS_FIELDS = {
     "autoencoder_batch",
     "autoencoder_learning_rate",
     "kl_weight",
+    "latent_noise",
     "edge_weight",
     "hard_weight",
     "commitment_weight",

@@ -40,10 +40,23 @@ def test_the_divergence_vanishes_for_a_standard_normal():
 def test_noise_alone_decides_which_latents_are_drawn():
     network = Autoencoder(AutoencoderConfig(2, (8, 8))).eval()
     images, noise = torch.randn(2, 1, 16, 12), torch.zeros(2, 4, 4, 3)
-    output, regularizer = network(images, noise)
+    output, regularizer = network(images, noise, torch.zeros(2))
     torch.testing.assert_close(output, network.decode(network.encode(images)))
     assert regularizer > 0
-    assert not torch.allclose(network(images, noise + 1)[0], output)
+    assert not torch.allclose(network(images, noise + 1, torch.zeros(2))[0], output)
+
+
+def test_further_noise_is_a_share_of_each_channels_own_spread():
+    """Of cosines alone, which the network adds nothing to yet, noise can be read back."""
+    network = Autoencoder(AutoencoderConfig(2, (8, 8), latent_channels=16, has_cosines=True))
+    images = torch.randn(64, 1, 16, 16).cumsum(2).cumsum(3)
+    noise, shares = torch.randn(64, 16, 4, 4), torch.linspace(0, 0.5, 64)
+    calm, _ = network(images, noise, torch.zeros(64))
+    stirred, _ = network(images, noise, shares)
+    clean = network.encode(images)
+    added = network.encode(stirred) - network.encode(calm)
+    own = clean.transpose(0, 1).flatten(1).std(dim=1).view(1, 16, 1, 1)
+    torch.testing.assert_close(added, shares.view(-1, 1, 1, 1) * own * noise, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("space", [(24, 16), (8, 16, 8)])
@@ -52,7 +65,8 @@ def test_both_kinds_reconstruct_at_factor_eight_and_every_weight_learns(kind, sp
     config = AutoencoderConfig(len(space), (8, 8), 4, 3, kind=kind, num_codes=8)
     network, sides = Autoencoder(config), [side // 8 for side in space]
     with torch.autocast("cpu", torch.bfloat16):
-        output, regularizer = network(torch.randn(2, 1, *space), torch.randn(2, 3, *sides))
+        images, noise = torch.randn(2, 1, *space), torch.randn(2, 3, *sides)
+        output, regularizer = network(images, noise, torch.zeros(2))
         (output.float().square().mean() + regularizer).backward()
     assert output.shape == (2, 1, *space)
     learning = [p for p in network.parameters() if p.requires_grad]
