@@ -97,11 +97,11 @@ def train_autoencoder(
 
     def validate(network: nn.Module) -> float:
         assert isinstance(network, Autoencoder)
-        costs = [
-            len(part) * float(losses.of_images(network.decode(network.encode(part)), part)["loss"])
-            for part in torch.split(held_out.to(device), recipe.batch)
-        ]
-        return sum(costs) / len(held_out)
+        total = 0.0
+        for part in torch.split(held_out.to(device), recipe.batch):
+            output = within(network.decode(network.encode(part)), part)
+            total += len(part) * float(losses.of_images(output, part)["loss"])
+        return total / len(held_out)
 
     def preview(network: nn.Module, step: int) -> None:
         assert isinstance(network, Autoencoder)
