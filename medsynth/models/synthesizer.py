@@ -31,13 +31,13 @@ _STARTING_NOISE, _STEP_NOISE = 1, 3
 
 @dataclass(frozen=True, eq=False)
 class LatentScale:
-    """Per-channel mean and sd of the training latents."""
+    """Per-channel mean of the training latents, and their sd, or what stands for it."""
 
     mean: Float[np.ndarray, " channels"]
     sd: Float[np.ndarray, " channels"]
 
     def apply(self, latents: Tensor) -> Tensor:
-        """Latents to zero mean and unit variance."""
+        """Latents to zero mean and, where `sd` is theirs, unit variance."""
         return self.apply_(latents.clone())
 
     def apply_(self, latents: Tensor) -> Tensor:

@@ -33,6 +33,9 @@ class TrainConfig(BaseModel):
     """Codes of a codebook."""
     latent_channels: int = Field(default=4, ge=1)
     """Channels of the latents."""
+    coarse_first: float = Field(default=0.0, ge=0, le=1)
+    """At 0 all channels of the latents are equally strong for the denoiser, and rise from the noise
+    together; at 1 they keep their proportions, and strong ones, which are coarse, come first."""
     autoencoder_steps: int = Field(default=1000, ge=1)
     """Most steps of the autoencoder."""
     autoencoder_batch: int = Field(default=8, ge=1)

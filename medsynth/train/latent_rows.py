@@ -39,7 +39,7 @@ class LatentRows:
         return len(self.mapped)
 
     def take(self, rows: Int[Tensor, " m"]) -> Float[Tensor, "m c *latent"]:
-        """Some rows in fp32, of zero mean and unit variance, in the order given."""
+        """Some rows in fp32, scaled, in the order given."""
         if self.held is not None:
             # Whole rows at once: an index in brackets goes number by number.
             chosen = self.held.index_select(0, rows.to(self.device))

@@ -43,8 +43,20 @@ def build_latents(
     latents = encode_all(network, frame.to_tensor(fold.volumes), config.autoencoder_batch)
     axes = (0, *range(2, latents.ndim))
     mean, sd = latents.mean(axes, dtype=np.float64), latents.astype(np.float64).std(axes)
-    _write(folder, fold, network, latents, LatentScale(mean, sd))
+    scale = LatentScale(mean, evened(sd, config.coarse_first))
+    _write(folder, fold, network, latents, scale)
     finish_training(folder, progressed)
+
+
+def evened(sd: Float[np.ndarray, " channels"], coarse_first: float) -> np.ndarray:
+    """What latents are divided by: their sd (0), one number for all (1), or what lies between.
+
+    A channel that stays stronger than the others, as coarse ones are, rises from the noise before
+    them, so that the fine ones are drawn when it is known what they belong to (Dieleman,
+    "Diffusion is spectral autoregression", 2024).
+    """
+    together = np.sqrt(np.square(sd).mean())
+    return np.asarray(sd ** (1 - coarse_first) * together**coarse_first)
 
 
 def encode_latents(

@@ -29,6 +29,7 @@ _LATENTS_FIELDS = {
     "autoencoder_learning_rate",
     "kl_weight",
     "latent_noise",
+    "coarse_first",
     "edge_weight",
     "hard_weight",
     "commitment_weight",
