@@ -34,7 +34,7 @@ from medsynth.train.config import TrainConfig
 from medsynth.train.report import StepReport
 from medsynth.train.train import train
 
-AUTOENCODER_SHARE = 0.4  # of the budget
+MOST_FOR_AUTOENCODER = 0.4  # of the budget
 PROBE_STEPS = 30
 UNKNOWN = "-"
 K_MIN = 5  # a benchmark releases nothing, and a set of 77 subjects has no cell of 11
@@ -94,14 +94,15 @@ def run(given: argparse.Namespace) -> None:
 
 
 def budgeted(config: TrainConfig, prepared: Artifact, minutes: float, path: Path) -> TrainConfig:
-    """The config with as many steps as the minutes allow, at most those it asks for."""
+    """The config with as many steps as the minutes allow, of the autoencoder at most its own."""
     if not path.exists():
         rates = seconds_per_step(config, prepared)
-        shares = {"latents": AUTOENCODER_SHARE, "checkpoint": 1 - AUTOENCODER_SHARE}
-        allowed = {s: int(60 * minutes * share / rates[s]) for s, share in shares.items()}
+        most = int(60 * minutes * MOST_FOR_AUTOENCODER / rates["latents"])
+        first = min(config.autoencoder_steps, max(50, most))
+        left = 60 * minutes - first * rates["latents"]
         steps = {
-            "autoencoder_steps": min(config.autoencoder_steps, max(50, allowed["latents"])),
-            "denoiser_steps": min(config.denoiser_steps, max(50, allowed["checkpoint"])),
+            "autoencoder_steps": first,
+            "denoiser_steps": max(50, int(left / rates["checkpoint"])),
         }
         path.write_text(json.dumps(steps | {"seconds_per_step": rates}))
     steps = json.loads(path.read_text())
