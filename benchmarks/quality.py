@@ -113,16 +113,16 @@ def budgeted(config: TrainConfig, prepared: Artifact, minutes: float, path: Path
 def seconds_per_step(config: TrainConfig, prepared: Artifact) -> dict[str, float]:
     """Processor seconds over threads that a step of each training takes."""
     few = {"autoencoder_steps": PROBE_STEPS, "denoiser_steps": PROBE_STEPS, "report_every": 10}
-    at: dict[str, list[float]] = {}
+    at: dict[str, dict[int, float]] = {}
 
     def note(report: StepReport) -> None:
-        at.setdefault(report.stage, []).append(time.process_time())
+        at.setdefault(report.stage, {})[report.step] = time.process_time()
 
     with tempfile.TemporaryDirectory() as folder:
         train(prepared, Path(folder), config.model_copy(update=few), on_step=note)
     steps = 10 * torch.get_num_threads()
-    # The last report comes after a validation, which is no step.
-    return {stage: (times[1] - times[0]) / steps for stage, times in at.items()}
+    # Features are taught before the first report, and the last comes after a validation.
+    return {stage: (times[20] - times[10]) / steps for stage, times in at.items()}
 
 
 def matched(plan: Plan, prepared: Artifact, seed: int) -> Plan:
