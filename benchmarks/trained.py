@@ -27,7 +27,8 @@ class Trained:
         generator = load_generator(checkpoint)
         ours, control = generator.synthesizer, Manifest.read(prepared).fold("control")
         rows = [scan.attributes for scan in control]
-        batch = encode_attributes(ours.schema, ours.trained, rows).to(ours.device)
+        batch = encode_attributes(ours.schema, ours.trained, rows, texts=ours.texts)
+        batch = batch.to(ours.device)
         with torch.inference_mode():
             asked, null = ours.encoder(batch), ours.encoder(batch.take(torch.tensor([0])).null())
         volumes = load_arrays(prepared, control).astype(np.float32)

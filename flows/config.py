@@ -77,6 +77,8 @@ class RunConfig(BaseModel):
             fields["sample"]["like"] = "a table"
         if self.train.perceptual_weights is not None:
             fields["train"]["perceptual_weights"] = "a file"
+        if self.train.text_encoder is not None:
+            fields["train"]["text_encoder"] = "a folder"
         return fields
 
 

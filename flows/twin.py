@@ -20,6 +20,7 @@ from medsynth.core.masks import mask_path, masks_named
 from medsynth.core.protocols import Denoiser, TrainTwin
 from medsynth.core.schema import Attributes
 from medsynth.core.stage import Artifact, Request, code_digest, produce
+from medsynth.text_encoder import FOLDER as TEXT_ENCODER
 from medsynth.train.config import TrainConfig
 from medsynth.train.train import train
 
@@ -29,8 +30,8 @@ Canaries = Float[np.ndarray, "n i j k"]
 def twin_trainer(checkpoint: Artifact, prepared: Artifact, out: Path) -> TrainTwin | None:
     """The training of a checkpoint; None where it was not trained on these prepared scans.
 
-    A training on a public autoencoder takes over the same. Its work lies in OUT/.partial, where
-    a killed training goes on, and is gone once the twin is in memory.
+    A training on a public autoencoder, or with a text encoder, takes over the same. Its work lies
+    in OUT/.partial, where a killed training goes on, and is gone once the twin is in memory.
     """
     if checkpoint.receipt["parents"].get("prepared") != prepared.digest:
         return None
@@ -39,6 +40,9 @@ def twin_trainer(checkpoint: Artifact, prepared: Artifact, out: Path) -> TrainTw
 
     def train_twin(volumes: Canaries, attributes: Sequence[Attributes]) -> Denoiser:
         config = TrainConfig.model_validate(checkpoint.receipt["config"])
+        if (checkpoint.path / TEXT_ENCODER).is_dir():
+            taken = {"text_encoder": checkpoint.path / TEXT_ENCODER}
+            config = config.model_copy(update=taken)
         _, twin = train(
             _with_canaries(prepared, checkpoint, place, volumes, attributes),
             place,

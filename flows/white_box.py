@@ -65,7 +65,8 @@ class WhiteBox:
         """A row of tokens for each scan, or the one row of nothing asked."""
         ours = self.generator.synthesizer
         known = [as_trained(self.generator, row, clip=False) for row in attributes or [{}]]
-        batch = encode_attributes(ours.schema, ours.trained, known).to(ours.device)
+        batch = encode_attributes(ours.schema, ours.trained, known, texts=ours.texts)
+        batch = batch.to(ours.device)
         tokens: Tokens = ours.encoder(batch.null() if attributes is None else batch)
         return tokens
 

@@ -40,6 +40,7 @@ from medsynth.models.precision import Precision, pack, unpack
 from medsynth.models.schedule import NoiseSchedule
 from medsynth.models.synthesizer import LatentScale, SamplerConfig, Synthesizer
 from medsynth.models.trained import Trained, TrainedAttribute
+from medsynth.text_encoder import store_text_encoder, stored_text_encoder
 
 FORMAT = "medsynth-generator-2"
 BATCH_VOXELS = 32 * 64 * 64
@@ -107,7 +108,7 @@ class Generator:
 
 
 def save_generator(folder: Path, generator: Generator, *, prepared_digest: str) -> None:
-    """Write the three networks and generator.json into a stage folder."""
+    """Write the networks, an encoder of texts among them, and generator.json into a folder."""
     ours = generator.synthesizer
     write_weights(folder / "encoder.safetensors", ours.encoder)
     for name in ("autoencoder", "denoiser"):
@@ -126,6 +127,7 @@ def save_generator(folder: Path, generator: Generator, *, prepared_digest: str) 
         "latent_mean": ours.scale.mean.tolist(),
         "latent_sd": ours.scale.sd.tolist(),
         "schema": json.loads(ours.schema.to_json()),
+        "text_encoder": store_text_encoder(folder, ours.texts),
         "trained": {name: asdict(seen) for name, seen in ours.trained.items()},
         "cells": asdict(generator.cells),
     }
@@ -196,6 +198,7 @@ def _synthesizer(folder: Path, fields: dict[str, Any]) -> Synthesizer:
         schema=schema,
         trained=trained,
         objective=_objective(fields["objective"]),
+        texts=stored_text_encoder(folder, fields.get("text_encoder", ""), best_device()),
     )
     if _precision(fields) == "bf16":
         for network in (synthesizer.autoencoder, synthesizer.denoiser):

@@ -46,7 +46,8 @@ def draw_ways(
         for start in range(0, len(requests), how.batch)
     ]
     times = ours.objective.schedule.grid(how.num_steps, shift=ours.objective.shift)
-    asked = encode_attributes(ours.schema, ours.trained, requests).to(ours.device)
+    asked = encode_attributes(ours.schema, ours.trained, requests, texts=ours.texts)
+    asked = asked.to(ours.device)
     conditions, unasked = ours.encoder(asked), ours.encoder(asked.take(torch.tensor([0])).null())
     return Ways(times, torch.cat(parts), conditions, unasked)
 

@@ -6,15 +6,23 @@ Cheng, Wang & Pollastri, "A Neural Network Approach to Ordinal Regression", 2008
 (arXiv 0704.1028).
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from medsynth.core.schema import Attribute
-from medsynth.core.text import words_of
+from medsynth.core.text import scrubbed, words_of
 from medsynth.models.masks import NO_MASKS, Masks
-from medsynth.models.text import FIRST_WORD, MOST_WORDS, NOT_KNOWN, PADDING
+from medsynth.models.text import (
+    FIRST_WORD,
+    MOST_WORDS,
+    NO_TEXTS,
+    NOT_KNOWN,
+    PADDING,
+    TextStates,
+)
 from medsynth.models.trained import TrainedAttribute, split_words, to_scale
 
 Columns = Float[np.ndarray, "n _"]
@@ -27,7 +35,8 @@ def width_of(attribute: Attribute, seen: TrainedAttribute) -> int:
     if attribute.kind == "mask":
         return seen.grid.num_voxels if seen.words else 0
     if attribute.kind == "text":
-        return MOST_WORDS if seen.words else 0
+        width = math.prod(seen.shape) if seen.shape else MOST_WORDS
+        return width if seen.words else 0
     return len(seen.words) + (attribute.kind == "ordinal" and bool(seen.words))
 
 
@@ -36,6 +45,7 @@ def to_columns(
     seen: TrainedAttribute,
     values: Sequence[float | str | None],
     masks: Masks = NO_MASKS,
+    texts: TextStates = NO_TEXTS,
 ) -> Columns:
     """A row for each value, missing ones too; ValueError for a word that training never saw."""
     if attribute.is_numeric:
@@ -44,7 +54,8 @@ def to_columns(
     if attribute.kind == "mask":
         return _mask_columns(seen, values, masks)
     if attribute.kind == "text":
-        return _text_columns(seen, values)
+        is_encoded = seen.shape and seen.words
+        return _text_states(seen, values, texts) if is_encoded else _text_columns(seen, values)
     flags = _flags(attribute, seen, values)
     return _cumulative(attribute, seen, flags) if attribute.kind == "ordinal" else flags
 
@@ -57,6 +68,20 @@ def _text_columns(seen: TrainedAttribute, values: Sequence[float | str | None]) 
         words = [] if value is None else words_of(str(value))[: columns.shape[1]]
         columns[row, : len(words)] = [numbers.get(word, NOT_KNOWN) for word in words]
     return columns
+
+
+def _text_states(
+    seen: TrainedAttribute, values: Sequence[float | str | None], texts: TextStates
+) -> Columns:
+    """The states of each text, in which any word outside of the vocabulary is unknown."""
+    known = frozenset(seen.words)
+    read = [
+        None if v is None else " ".join(scrubbed(str(v), known).split()[:MOST_WORDS])
+        for v in values
+    ]
+    states = {text: texts[text].ravel() for text in {*read} if text is not None}
+    nothing = np.zeros(math.prod(seen.shape), np.float32)
+    return np.stack([nothing if text is None else states[text] for text in read])
 
 
 def _mask_columns(

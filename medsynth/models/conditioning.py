@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from medsynth.core.schema import Attribute, Attributes, AttributeSchema
 from medsynth.models.columns import to_columns, width_of
 from medsynth.models.masks import NO_MASKS, Masks, MaskTokens
-from medsynth.models.text import TextTokens
+from medsynth.models.text import NO_TEXTS, StatesTokens, TextStates, TextTokens
 from medsynth.models.trained import Trained, TrainedAttribute
 
 PRESENT, MISSING, NULL = 0, 1, 2
+_TEXTS = (TextTokens, StatesTokens)
 
 
 @dataclass(frozen=True)
@@ -61,24 +62,23 @@ def encode_attributes(
     trained: Trained,
     rows: Sequence[Attributes],
     masks: Masks = NO_MASKS,
+    texts: TextStates = NO_TEXTS,
 ) -> AttributeBatch:
     """Requests or recorded attributes as one batch; a name left out is missing.
 
     Where training never saw the attribute missing, it is not asked for. `masks` are those that
-    the rows name.
+    the rows name; `texts` reads texts where training had an encoder for them.
     """
     values, states = [], []
     for attribute in schema:
         column = [row.get(attribute.name) for row in rows]
         seen = trained[attribute.name]
-        values.append(to_columns(attribute, seen, column, masks))
+        values.append(to_columns(attribute, seen, column, masks, texts).astype(np.float32))
         absent = MISSING if seen.has_missing else NULL
         states.append([absent if value is None else PRESENT for value in column])
-    width = np.concatenate(values, axis=1) if values else np.zeros((len(rows), 0))
+    width = np.concatenate(values, axis=1) if values else np.zeros((len(rows), 0), np.float32)
     state = np.array(states, np.int64).reshape(len(schema), len(rows)).T
-    return AttributeBatch(
-        torch.from_numpy(width.astype(np.float32)), torch.from_numpy(np.ascontiguousarray(state))
-    )
+    return AttributeBatch(torch.from_numpy(width), torch.from_numpy(np.ascontiguousarray(state)))
 
 
 class ConditionEncoder(nn.Module):
@@ -103,7 +103,7 @@ class ConditionEncoder(nn.Module):
     @property
     def num_tokens(self) -> int:
         """Tokens of one scan, but for those of positions."""
-        texts = [reader for reader in self.readers if isinstance(reader, TextTokens)]
+        texts = [reader for reader in self.readers if isinstance(reader, _TEXTS)]
         return max(1, len(self.widths) + sum(text.num_tokens - 1 for text in texts))
 
     @property
@@ -142,7 +142,7 @@ def _reader(attribute: Attribute, seen: TrainedAttribute, width: int, dim: int) 
     if attribute.kind == "mask":
         return MaskTokens(seen.grid, len(attribute.values), dim)
     if attribute.kind == "text":
-        return TextTokens(len(seen.words), dim)
+        return StatesTokens(seen.shape, dim) if seen.shape else TextTokens(len(seen.words), dim)
     return NumberToken(dim) if attribute.is_numeric else nn.Linear(width, dim, bias=False)
 
 

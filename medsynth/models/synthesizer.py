@@ -23,6 +23,7 @@ from medsynth.models.masks import Masks
 from medsynth.models.memory import decode, encode
 from medsynth.models.objective import Objective
 from medsynth.models.sampler import Method, Watch, integrate, unwatched
+from medsynth.models.text import TextStates
 from medsynth.models.trained import Trained, check_request
 
 _STARTING_NOISE, _STEP_NOISE = 1, 3
@@ -85,6 +86,8 @@ class Synthesizer:
     trained: Trained
     objective: Objective = field(default_factory=Objective)
     masks: Masks = field(default_factory=dict)
+    texts: TextStates = field(default_factory=dict[str, np.ndarray])
+    """What reads texts, where training had an encoder for them."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     free_bytes: int = 2**40
     """Memory to plan with; volumes that need more are coded in tiles."""
@@ -216,7 +219,7 @@ class Synthesizer:
     ) -> Tensor:
         """Some attributes as requested, the others as in the negative condition or not asked."""
         rows = [{**negative, **{name: r.get(name) for name in asked}} for r in requests]
-        batch = encode_attributes(self.schema, self.trained, rows, self.masks)
+        batch = encode_attributes(self.schema, self.trained, rows, self.masks, self.texts)
         kept = batch.only([name in asked or name in negative for name in self.schema.names])
         condition: Tensor = self.encoder(kept.to(self.device))
         return condition

@@ -2,10 +2,14 @@
 
 The vocabulary is what enough training subjects share (core.text). Learned queries attend to the
 words' states and give the tokens (perceiver-like pooling: Jaegle et al., 2021, arXiv 2103.03206).
+The states may also be those of a frozen encoder, which then reads the same words.
 """
 
 import math
+from types import MappingProxyType
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,6 +19,17 @@ MOST_WORDS = 48
 NUM_TOKENS = 4
 PADDING, NOT_KNOWN, FIRST_WORD = 0, 1, 2
 _HEADS = 4
+
+
+@runtime_checkable
+class TextStates(Protocol):
+    """What a frozen encoder makes of a scrubbed text: a state for each piece, then zeros."""
+
+    def __getitem__(self, text: str, /) -> Float[np.ndarray, "length width"]:
+        """The states of one text."""
+
+
+NO_TEXTS: TextStates = MappingProxyType({})
 
 
 class TextTokens(nn.Module):
@@ -42,6 +57,27 @@ class TextTokens(nn.Module):
         states = states + self.layers(states)
         queries = self.queries(torch.arange(NUM_TOKENS, device=column.device))
         tokens: Tensor = queries + self.pool(queries.expand(len(column), -1, -1), states, is_word)
+        return tokens
+
+
+class StatesTokens(nn.Module):
+    """States (n, length * width) of a frozen encoder to tokens (n, NUM_TOKENS, dim)."""
+
+    num_tokens = NUM_TOKENS
+
+    def __init__(self, shape: tuple[int, ...], dim: int) -> None:
+        super().__init__()
+        self.length, width = shape
+        self.project, self.pool = nn.Linear(width, dim), Attention(dim)
+        self.queries = nn.Embedding(NUM_TOKENS, dim)
+
+    def forward(self, column: Float[Tensor, "n numbers"]) -> Float[Tensor, "n tokens dim"]:
+        """Zeros, which are no piece, are never attended to, but for the first."""
+        states = column.reshape(len(column), self.length, -1)
+        is_piece = (states != 0).any(dim=2) | (torch.arange(self.length, device=column.device) == 0)
+        queries = self.queries(torch.arange(NUM_TOKENS, device=column.device))
+        asking = queries.expand(len(column), -1, -1)
+        tokens: Tensor = queries + self.pool(asking, self.project(states), is_piece)
         return tokens
 
 

@@ -26,8 +26,8 @@ class TrainedAttribute:
     A continuous one has mean and sd on its own scale and the range [low, high] of the middle 98 %
     of the subjects, in its unit; any other has the `words` that occurred, those of an ordinal one
     in their order, and those of a text that enough subjects share; a mask has its labels, and
-    `shape`, `multiple` and `factor` of its grid. Where no value was missing, a missing one is not
-    asked for.
+    `shape`, `multiple` and `factor` of its grid. Of a text that a frozen encoder reads `shape` is
+    that of its states. Where no value was missing, a missing one is not asked for.
     """
 
     name: str
@@ -58,10 +58,12 @@ def learn_attributes(
     grid: MaskGrid | None = None,
     *,
     subjects: Sequence[str] | None = None,
+    text_shape: tuple[int, ...] = (),
 ) -> Trained:
     """The statistics of the training fold; where the schema has masks, `grid` is theirs.
 
     `subjects` say whose each row is; every row is somebody else's where they are not given.
+    `text_shape` is that of the states of a frozen encoder, where one reads the texts.
     """
     owners = list(map(str, range(len(rows)))) if subjects is None else subjects
 
@@ -69,14 +71,17 @@ def learn_attributes(
         if attribute.kind == "mask":
             return _learn_mask(attribute, rows, masks, grid)
         if attribute.kind == "text":
-            return _learn_text(attribute, rows, owners)
+            return _learn_text(attribute, rows, owners, text_shape)
         return _learn(attribute, rows)
 
     return {attribute.name: learn(attribute) for attribute in schema}
 
 
 def _learn_text(
-    attribute: Attribute, rows: Sequence[Attributes], owners: Sequence[str]
+    attribute: Attribute,
+    rows: Sequence[Attributes],
+    owners: Sequence[str],
+    shape: tuple[int, ...],
 ) -> TrainedAttribute:
     name = attribute.name
     texts = [
@@ -85,7 +90,7 @@ def _learn_text(
         if (text := row.get(name)) is not None
     ]
     words = tuple(sorted(shared_words(texts, ENOUGH)))
-    return TrainedAttribute(name, words=words, has_missing=len(texts) < len(rows))
+    return TrainedAttribute(name, words=words, has_missing=len(texts) < len(rows), shape=shape)
 
 
 def _learn_mask(

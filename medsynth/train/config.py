@@ -94,6 +94,9 @@ class TrainConfig(BaseModel):
     """Most voxels by which a copy is moved along each axis; `largest_gain` holds for it, too."""
     copy_bend: float = Field(default=2.0, ge=0)
     """Most voxels by which places of a copy are moved against each other, smoothly."""
+    text_encoder: Path | None = None
+    """A local folder of a text encoder (config.json, tokenizer, safetensors) that transformers
+    reads; it stays as it is, and the checkpoint holds it. None: words that are learned here."""
     attribute_dropout: float = Field(default=0.1, ge=0, lt=1)
     """How often an attribute, and how often a scan's attributes together, are not asked for."""
     ema_lengths: tuple[float, ...] = Field(default=(0.05, 0.1), min_length=1)

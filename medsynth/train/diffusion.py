@@ -27,7 +27,9 @@ from medsynth.models.masks import MaskGrid
 from medsynth.models.objective import Objective
 from medsynth.models.sampler import integrate
 from medsynth.models.synthesizer import LatentScale, Synthesizer
+from medsynth.models.text import NO_TEXTS
 from medsynth.models.trained import learn_attributes
+from medsynth.text_encoder import TextEncoder
 from medsynth.train.config import TrainConfig
 from medsynth.train.dp_config import DpConfig
 from medsynth.train.dp_denoiser import private_steps
@@ -81,15 +83,22 @@ def build_checkpoint(
     *,
     seed: int,
     prepared_digest: str,
+    texts: TextEncoder | None,
     on_step: OnStep,
 ) -> None:
     """Train the denoiser and write the whole generator into a stage folder."""
+    read_by = NO_TEXTS if texts is None else texts
     device = best_device()
     frame, scale = Frame(fold.spatial_shape, config.multiple), read_scale(latents)
     autoencoder = read_autoencoder(latents)
     grid = MaskGrid(fold.spatial_shape, config.multiple, autoencoder.config.factor)
     trained = learn_attributes(
-        fold.schema, fold.attributes, fold.masks, grid, subjects=fold.subjects
+        fold.schema,
+        fold.attributes,
+        fold.masks,
+        grid,
+        subjects=fold.subjects,
+        text_shape=() if texts is None else texts.shape,
     )
     with torch.random.fork_rng():
         torch.manual_seed(step_seed(seed, "checkpoint", "weights"))
@@ -99,7 +108,8 @@ def build_checkpoint(
         shape = replace(shape, num_tokens=encoder.num_tokens, has_positions=encoder.has_positions)
         network = ConditionedDenoiser(encoder, Denoiser(shape), objective).to(device)
     x0 = LatentRows.of(read_latents(latents), scale, device)
-    asked = encode_attributes(fold.schema, trained, fold.attributes, fold.masks).to(device)
+    asked = encode_attributes(fold.schema, trained, fold.attributes, fold.masks, read_by)
+    asked = asked.to(device)
     if config.dp is None:
         copies = _moved_copies(fold, autoencoder.to(device), scale, config, seed)
         task = _plain_task(network, x0, copies, asked, fold, config, seed)
@@ -121,6 +131,7 @@ def build_checkpoint(
         fold.schema,
         trained,
         objective,
+        texts=read_by,
     )
     cells = count_cells(fold.schema, fold.attributes, fold.subjects)
     generator = Generator(synthesizer, fold.geometry, fold.modality, cells)

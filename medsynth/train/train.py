@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from medsynth.checkpoint import best_device
 from medsynth.core.digest import file_digest
 from medsynth.core.errors import UsageProblem
 from medsynth.core.stage import Artifact, Request, code_digest, produce
 from medsynth.models.frame import Frame
+from medsynth.text_encoder import TextEncoder, load_text_encoder, text_encoder_digest
 from medsynth.train.config import TrainConfig
 from medsynth.train.diffusion import build_checkpoint
 from medsynth.train.dp_autoencoder import read_public_autoencoder
@@ -74,10 +76,11 @@ def train(
     if config.dp is not None and current_share().world > 1:
         raise UsageProblem("private training runs in one process; start it without torchrun")
     fold = read_training_fold(prepared)
+    texts = _text_encoder(config, fold)
     code = code_digest("medsynth.train")
     if current_share().is_first:
         on_step(StepReport("latents", 0, 0, {}, 0.0, warnings=fold_warnings(fold)))
-    settings = config.model_dump(mode="json", exclude={"perceptual_weights"})
+    settings = config.model_dump(mode="json", exclude={"perceptual_weights", "text_encoder"})
     # What only the denoiser reads may change without another autoencoder.
     chosen = config.model_dump(mode="json", include=_LATENTS_FIELDS) | {"multiple": config.multiple}
     if public_autoencoder is None:
@@ -93,6 +96,8 @@ def train(
     parents = {"prepared": prepared.digest, "latents": latents.digest}
     if public_autoencoder is not None:
         parents["autoencoder"] = public_autoencoder.digest
+    if config.text_encoder is not None:
+        parents["text_encoder"] = text_encoder_digest(config.text_encoder)
 
     def build(folder: Path) -> None:
         build_checkpoint(
@@ -102,6 +107,7 @@ def train(
             config,
             seed=seed,
             prepared_digest=prepared.digest,
+            texts=texts,
             on_step=on_step,
         )
 
@@ -112,6 +118,18 @@ def _features(config: TrainConfig) -> dict[str, str]:
     """Digest of a local file of features, whose path no receipt holds."""
     local = config.perceptual_weights
     return {} if local is None else {"features": file_digest(local)}
+
+
+def _text_encoder(config: TrainConfig, fold: TrainingFold) -> TextEncoder | None:
+    """The encoder of a local folder, before any work; raises UsageProblem where none has to read.
+
+    As with features, receipts hold its files' digest and never its path.
+    """
+    if config.text_encoder is None:
+        return None
+    if not any(attribute.kind == "text" for attribute in fold.schema):
+        raise UsageProblem("text_encoder needs an attribute of kind text to read; there is none")
+    return load_text_encoder(config.text_encoder, best_device())
 
 
 def _produce(out: Path, request: Request, build: Callable[[Path], None]) -> Artifact:

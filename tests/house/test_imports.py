@@ -11,6 +11,7 @@ ROOMS = (
     "ingest",
     "prepare",
     "models",
+    "text_encoder",
     "checkpoint",
     "convert",
     "train",

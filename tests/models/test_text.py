@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -88,3 +89,59 @@ def test_every_weight_takes_part():
     encoder = ConditionEncoder(SCHEMA, TRAINED, 16)
     encoder(encode_attributes(SCHEMA, TRAINED, [*ROWS, {}])).sum().backward()
     assert all(p.grad is not None for p in encoder.parameters())
+
+
+class Encoder:
+    """Stands for a frozen encoder: a state for each word, and a record of what it was given."""
+
+    shape = (6, 3)
+
+    def __init__(self):
+        self.read = []
+
+    def __getitem__(self, text):
+        self.read.append(text)
+        states = np.zeros(self.shape, np.float32)
+        for place, word in enumerate(text.split()[: self.shape[0]]):
+            states[place] = [len(word), ord(word[0]), 1 + place]
+        return states
+
+
+ENCODED = learn_attributes(
+    SCHEMA, [*ROWS, {}], subjects=[*SUBJECTS, "s24"], text_shape=Encoder.shape
+)
+
+
+def encoded(*stories):
+    texts, rows = Encoder(), [{"age": 21.0, "story": story} for story in stories]
+    torch.manual_seed(0)
+    encoder = ConditionEncoder(SCHEMA, ENCODED, 16)
+    batch = encode_attributes(SCHEMA, ENCODED, rows, texts=texts)
+    return encoder, encoder(batch), texts.read
+
+
+def test_an_encoder_is_given_scrubbed_texts_alone_and_each_once():
+    encoder, made, read = encoded("Small lesion, Doea 15", "small lesion jane 7", None, "! ")
+    assert sorted(read) == ["", "small lesion _ _"]
+    assert encoder.num_tokens == made.shape[1] == 1 + NUM_TOKENS
+    assert torch.equal(made[0], made[1])
+    assert all((made[a] - made[b]).abs().max() > 0.01 for a, b in [(0, 2), (0, 3), (2, 3)])
+
+
+def test_an_encoded_text_changes_its_own_tokens_and_zeros_are_no_pieces():
+    encoder, (one, two), _ = encoded("small lesion", "large lesion")
+    changed = (one - two).abs().amax(dim=1) > 1e-4
+    assert changed.tolist() == [False] + [True] * NUM_TOKENS
+    reader, states = encoder.readers[1], torch.zeros(1, *Encoder.shape)
+    states[0, :2] = torch.tensor([[1.0, 2, 3], [3.0, 2, 1]])
+    reader.project.bias.data.normal_()
+    found = reader.pool(
+        reader.queries.weight[None], reader.project(states[:, :2]), torch.ones(1, 2).bool()
+    )
+    torch.testing.assert_close(reader(states.flatten(1)), reader.queries.weight + found)
+
+
+def test_every_weight_over_an_encoder_takes_part():
+    encoder, made, _ = encoded("small lesion", None)
+    made.square().sum().backward()
+    assert all(p.grad is not None for p in encoder.readers[1].parameters())
