@@ -222,7 +222,7 @@ def _denoiser_of(
     """A denoiser and what makes its condition, without weights."""
     if "arguments" in fields:
         imported = ImportedDenoiserConfig(**fields)
-        return ContextEncoder(schema, trained), ImportedDenoiser(imported)
+        return ContextEncoder(schema, trained, imported.control), ImportedDenoiser(imported)
     config = DenoiserConfig(**fields)
     return ConditionEncoder(schema, trained, config.token_dim), Denoiser(config)
 

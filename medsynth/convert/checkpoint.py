@@ -42,7 +42,7 @@ def import_checkpoint(source: Path, out: Path, config: ConvertConfig = DEFAULTS)
     files = weight_files(source)
     found = read_networks(files, entry=config.entry, ignored=config.ignored)
     mapped = {kind: map_to_core(n, getattr(config, _SECTIONS[kind])) for kind, n in found.items()}
-    require_generator(mapped)
+    require_generator(mapped, config)
     request = Request(
         "checkpoint",
         {"source": json_digest(sorted(map(file_digest, files)))},
@@ -57,9 +57,11 @@ def _build(folder: Path, mapped: Mapping[Kind, Mapped], config: ConvertConfig) -
     autoencoder = build_autoencoder(encoder, config)
     proofs = [(encoder, prove(encoder, autoencoder.network))]
     if "DiffusionModelUNet" in mapped:
-        unet = mapped["DiffusionModelUNet"]
-        denoiser = build_denoiser(unet, autoencoder, config)
+        unet, control = mapped["DiffusionModelUNet"], mapped.get("ControlNet")
+        denoiser = build_denoiser(unet, control, autoencoder, config)
         proofs.append((unet, prove(unet, denoiser.network)))
+        if control is not None and denoiser.control is not None:
+            proofs.append((control, prove(control, denoiser.control.network)))
         generator = build_generator(autoencoder, denoiser, config)
         save_generator(folder, generator, prepared_digest="")
     else:

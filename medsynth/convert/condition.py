@@ -8,16 +8,20 @@ from collections.abc import Sequence
 
 import torch
 
-from medsynth.convert.config import ContextAttribute
+from medsynth.convert.config import ContextAttribute, ConvertConfig
 from medsynth.core.schema import Attribute, AttributeSchema
 from medsynth.models.cells import Cell, CellTable
+from medsynth.models.control import Arguments
 from medsynth.models.imported import ContextEncoder
-from medsynth.models.trained import Trained, TrainedAttribute
+from medsynth.models.masks import MaskGrid
+from medsynth.models.trained import SKETCH, Trained, TrainedAttribute
 
 
-def schema_of(attributes: Sequence[ContextAttribute]) -> AttributeSchema:
-    """The attributes as ours."""
-    return AttributeSchema(tuple(map(_attribute, attributes)))
+def schema_of(config: ConvertConfig) -> AttributeSchema:
+    """The attributes as ours, a ControlNet's mask last."""
+    mask = config.mask
+    masks = () if mask is None else (Attribute(mask.name, "mask", values=mask.labels),)
+    return AttributeSchema((*map(_attribute, config.attributes), *masks))
 
 
 def _attribute(told: ContextAttribute) -> Attribute:
@@ -40,9 +44,13 @@ def _words(told: ContextAttribute) -> dict[str, float]:
     return {word: number for word, number in pairs if word is not None and number is not None}
 
 
-def trained_of(attributes: Sequence[ContextAttribute]) -> Trained:
+def trained_of(config: ConvertConfig, grid: MaskGrid) -> Trained:
     """What may be asked for; a number's mean and sd are where the network was given 0 and 1."""
-    return {told.name: _trained(told) for told in attributes}
+    trained = {told.name: _trained(told) for told in config.attributes}
+    if config.mask is not None:
+        labels = config.mask.labels or (SKETCH,)
+        trained[config.mask.name] = TrainedAttribute(config.mask.name, words=labels, **vars(grid))
+    return trained
 
 
 def _trained(told: ContextAttribute) -> TrainedAttribute:
@@ -67,15 +75,20 @@ def _block(told: ContextAttribute) -> tuple[Cell, ...]:
     )
 
 
-def encoder_of(attributes: Sequence[ContextAttribute]) -> ContextEncoder:
-    """The numbers as the network was trained to read them."""
+def encoder_of(
+    config: ConvertConfig, trained: Trained, control: Arguments | None
+) -> ContextEncoder:
+    """The numbers, and a mask's picture, as the networks were trained to read them."""
+    attributes = config.attributes
     rows = [
         [(index, number) for _, number in sorted(_words(told).items())] or [(index, 1.0)]
         for index, told in enumerate(attributes)
     ]
     flat = [entry for row in rows for entry in row]
-    encoder = ContextEncoder(schema_of(attributes), trained_of(attributes))
+    encoder = ContextEncoder(schema_of(config), trained, control)
     for column, (index, number) in enumerate(flat):
         encoder.get_buffer("of_columns")[column, index] = number
     encoder.get_buffer("unasked").copy_(torch.tensor([told.unasked for told in attributes]))
+    if config.mask is not None:
+        encoder.get_buffer("picture.numbers").copy_(torch.tensor(config.mask.table))
     return encoder

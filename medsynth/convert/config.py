@@ -74,6 +74,38 @@ class ContextAttribute(BaseModel):
         return self.bins[0].word is None
 
 
+class ControlMask(BaseModel):
+    """The mask or sketch that a ControlNet was shown as a picture."""
+
+    model_config = _FROZEN
+
+    name: str
+    """Name of the attribute."""
+    labels: tuple[str, ...] = ()
+    """Labels, in the order of their codes from 1; none for a sketch in grays."""
+    numbers: tuple[tuple[float, ...], ...] = ()
+    """What each channel of the picture was given for the background and every label, or for the
+    black and the white of a sketch. Empty: a label is 1 in a channel of its own, white is 1."""
+
+    @model_validator(mode="after")
+    def _is_a_table(self) -> "ControlMask":
+        if len(self.table) != 1 + max(1, len(self.labels)) or len({*map(len, self.table)}) != 1:
+            raise ValueError(
+                "numbers must be a row for the background and each label (or for black and "
+                "white), all with a number for each channel"
+            )
+        return self
+
+    @property
+    def table(self) -> tuple[tuple[float, ...], ...]:
+        """The numbers, also where nobody told them."""
+        if self.numbers:
+            return self.numbers
+        count = max(1, len(self.labels))
+        rows = range(-1, count)
+        return tuple(tuple(float(row == channel) for channel in range(count)) for row in rows)
+
+
 class ConvertConfig(BaseModel):
     """Settings of the networks, and of the diffusion between them.
 
@@ -120,11 +152,17 @@ class ConvertConfig(BaseModel):
     """DICOM modality of the scans."""
     attributes: tuple[ContextAttribute, ...] = ()
     """Numbers of the condition."""
+    mask: ControlMask | None = None
+    """What a ControlNet was shown."""
 
     @model_validator(mode="after")
     def _fits(self) -> "ConvertConfig":
         if self.darkest == self.brightest:
             raise ValueError("darkest and brightest must differ")
+        masks = [] if self.mask is None else [self.mask.name]
+        names = [*masks, *(told.name for told in self.attributes)]
+        if len({*names}) != len(names):
+            raise ValueError("attributes and mask must have names of their own")
         _ = self.objective
         return self
 

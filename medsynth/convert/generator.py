@@ -11,13 +11,14 @@ from medsynth.convert.foreign import Kind
 from medsynth.convert.mapping import Mapped
 from medsynth.core.errors import UsageProblem
 from medsynth.core.geometry import Geometry
-from medsynth.models.frame import Frame
+from medsynth.models.control import hint_channels
 from medsynth.models.imported import (
     ImportedAutoencoder,
     ImportedAutoencoderConfig,
     ImportedDenoiser,
     ImportedDenoiserConfig,
 )
+from medsynth.models.masks import MaskGrid
 from medsynth.models.synthesizer import LatentScale, Synthesizer
 
 
@@ -48,14 +49,20 @@ def scale_of(autoencoder: ImportedAutoencoder, config: ConvertConfig) -> LatentS
 
 
 def build_denoiser(
-    mapped: Mapped, autoencoder: ImportedAutoencoder, config: ConvertConfig
+    mapped: Mapped, control: Mapped | None, autoencoder: ImportedAutoencoder, config: ConvertConfig
 ) -> ImportedDenoiser:
-    """The denoiser with its weights; raises UsageProblem where it does not fit the autoencoder."""
+    """The denoiser with its weights, and a ControlNet's inside.
+
+    Raises UsageProblem where it does not fit the autoencoder, or the ControlNet does not fit it.
+    """
     if mapped.arguments["spatial_dims"] != autoencoder.config.spatial_dims:
         raise UsageProblem("autoencoder and denoiser must both be 2D, or both 3D")
     try:
         shape = ImportedDenoiserConfig(
-            mapped.arguments, autoencoder.config.latent_channels, config.num_timesteps
+            mapped.arguments,
+            autoencoder.config.latent_channels,
+            config.num_timesteps,
+            None if control is None else control.arguments,
         )
     except ValueError as error:
         raise UsageProblem(str(error)) from None
@@ -67,7 +74,24 @@ def build_denoiser(
         )
     network = ImportedDenoiser(shape)
     mapped.fill(network.network)
+    if control is not None and network.control is not None:
+        require_shown(control, config)
+        control.fill(network.control.network)
     return network.eval()
+
+
+def require_shown(control: Mapped, config: ConvertConfig) -> None:
+    """Raise UsageProblem where nobody told what a ControlNet was shown, or something else."""
+    wanted = hint_channels(control.arguments)
+    if config.mask is None:
+        raise UsageProblem(
+            f"convert.mask must tell what the ControlNet was shown: a picture of {wanted} channels"
+        )
+    if len(config.mask.table[0]) != wanted:
+        raise UsageProblem(
+            f"the ControlNet was shown a picture of {wanted} channels, but convert.mask makes one "
+            f"of {len(config.mask.table[0])}; tell its numbers for each channel"
+        )
 
 
 def build_generator(
@@ -82,22 +106,24 @@ def build_generator(
             f"{autoencoder.config.spatial_dims}D"
         )
     geometry = Geometry(config.shape, np.diag([*config.spacing, 1.0]))
-    multiple = autoencoder.config.factor * denoiser.config.multiple
+    factor = autoencoder.config.factor
+    grid = MaskGrid(config.shape, factor * denoiser.config.multiple, factor)
+    trained = trained_of(config, grid)
     synthesizer = Synthesizer(
         autoencoder,
-        encoder_of(config.attributes),
+        encoder_of(config, trained, denoiser.config.control),
         denoiser,
         scale_of(autoencoder, config),
-        Frame(config.shape, multiple),
-        schema_of(config.attributes),
-        trained_of(config.attributes),
+        grid.frame,
+        schema_of(config),
+        trained,
         config.objective,
     )
     return Generator(synthesizer, geometry, config.modality, cells_of(config.attributes))
 
 
-def require_generator(kinds: Mapping[Kind, Mapped]) -> None:
-    """Raise UsageProblem where the networks make no generator together."""
+def require_generator(kinds: Mapping[Kind, Mapped], config: ConvertConfig) -> None:
+    """Raise UsageProblem where the networks, and what is told of them, make no generator."""
     encoders = {"AutoencoderKL", "VQVAE"} & set(kinds)
     if len(encoders) != 1:
         found = ", ".join(sorted(kinds)) or "none"
@@ -105,8 +131,10 @@ def require_generator(kinds: Mapping[Kind, Mapped]) -> None:
             "one autoencoder must be given (AutoencoderKL or VQVAE), alone or with its "
             f"DiffusionModelUNet; found {found}. Put the files into one folder"
         )
-    if "ControlNet" in kinds:
+    if "ControlNet" in kinds and "DiffusionModelUNet" not in kinds:
         raise UsageProblem(
-            "a ControlNet maps exactly, but our generator cannot be asked for another's hints; "
-            "leave its file out"
+            "a ControlNet must come with the DiffusionModelUNet that it steers; put its file into "
+            "the same folder, or leave the ControlNet's out"
         )
+    if config.mask is not None and "ControlNet" not in kinds:
+        raise UsageProblem("convert.mask is a ControlNet's; give its file, or leave the mask out")

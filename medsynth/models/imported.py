@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from medsynth.core.schema import AttributeSchema
 from medsynth.models.autoencoder import Autoencoder
 from medsynth.models.conditioning import PRESENT, AttributeBatch
+from medsynth.models.control import Arguments, Control, HintPicture, require_fit
 from medsynth.models.precision import dtype_of
 from medsynth.models.trained import Trained
 
@@ -86,11 +87,15 @@ AnyAutoencoder = Autoencoder | ImportedAutoencoder
 
 @dataclass(frozen=True)
 class ImportedDenoiserConfig:
-    """Arguments of MONAI's network, the latents' channels, and the timesteps of its schedule."""
+    """Arguments of MONAI's network, the latents' channels, and the timesteps of its schedule.
+
+    `control` are the arguments of a ControlNet beside it, where there is one.
+    """
 
     arguments: Mapping[str, Any]
     latent_channels: int
     num_timesteps: int = 1000
+    control: Arguments | None = None
 
     def __post_init__(self) -> None:
         if self.arguments["in_channels"] < self.latent_channels:
@@ -108,6 +113,8 @@ class ImportedDenoiserConfig:
                 "the denoiser must read one condition: by cross-attention, beside the latents, or "
                 f"as one class; it reads {sorted(self._counts)} numbers in several ways"
             )
+        if self.control is not None:
+            require_fit(self.control, self.arguments, self.latent_channels)
 
     @property
     def _counts(self) -> set[int]:
@@ -143,6 +150,7 @@ class ImportedDenoiser(nn.Module):
         super().__init__()
         self.config = config
         self.network = DiffusionModelUNet(**config.arguments, use_flash_attention=True)
+        self.control = None if config.control is None else Control(config.control)
 
     def forward(
         self,
@@ -153,33 +161,60 @@ class ImportedDenoiser(nn.Module):
     ) -> Float[Tensor, "n c *space"]:
         """The prediction at times t in [0, 1]: timestep k, counted from 0, is (k + 1) / count.
 
-        It knows no spans.
+        It knows no spans. Behind the numbers of the condition is the picture of a mask.
         """
         steps = ((t * self.config.num_timesteps).round() - 1).clamp_min(0)
-        arguments, seen = self.config.arguments, latents
-        if arguments["in_channels"] > self.config.latent_channels:
-            numbers = condition[:, 0].view(*condition[:, 0].shape, *[1] * (latents.ndim - 2))
-            seen = torch.cat([latents, numbers.expand(-1, -1, *latents.shape[2:])], dim=1)
+        numbers, hint = condition.to(dtype_of(self)).tensor_split([self.config.num_numbers], dim=2)
+        seen = self._beside(latents.to(dtype_of(self)), numbers)
+        classes = condition[:, 0, 0].round().long() if self.config.num_classes else None
+        residuals = (
+            {} if self.control is None else self.control(seen, steps, hint[:, 0], numbers, classes)
+        )
         output: Tensor = self.network(
-            seen.to(dtype_of(self)),
+            seen,
             steps,
-            context=condition.to(dtype_of(self)) if arguments["with_conditioning"] else None,
-            class_labels=condition[:, 0, 0].round().long() if self.config.num_classes else None,
+            context=numbers if self.config.arguments["with_conditioning"] else None,
+            class_labels=classes,
+            **residuals,
         )
         return output.to(torch.float32)
 
+    def _beside(self, latents: Tensor, numbers: Tensor) -> Tensor:
+        """The latents, and the numbers as further channels where the network has any."""
+        if self.config.arguments["in_channels"] == self.config.latent_channels:
+            return latents
+        planes = numbers[:, 0].view(*numbers[:, 0].shape, *[1] * (latents.ndim - 2))
+        return torch.cat([latents, planes.expand(-1, -1, *latents.shape[2:])], dim=1)
+
 
 class ContextEncoder(nn.Module):
-    """A batch of attributes to one token, a number for each; `unasked` stands for not asked."""
+    """A batch of attributes to one token, a number for each; `unasked` stands for not asked.
 
-    def __init__(self, schema: AttributeSchema, trained: Trained) -> None:
+    Where a ControlNet is (`control` are its arguments), the last attribute is its mask: behind
+    the numbers come those of the picture, and whether there is one.
+    """
+
+    def __init__(
+        self, schema: AttributeSchema, trained: Trained, control: Arguments | None = None
+    ) -> None:
         super().__init__()
-        width = sum(1 if a.is_numeric else len(trained[a.name].words) for a in schema)
-        self.register_buffer("of_columns", torch.zeros(width, len(schema)))
-        self.register_buffer("unasked", torch.zeros(len(schema)))
+        told = [attribute for attribute in schema if attribute.kind != "mask"]
+        width = sum(1 if a.is_numeric else len(trained[a.name].words) for a in told)
+        self.register_buffer("of_columns", torch.zeros(width, len(told)))
+        self.register_buffer("unasked", torch.zeros(len(told)))
+        self.picture = None
+        if control is not None:
+            *_, mask = schema
+            labels = len(mask.values)
+            grid = trained[mask.name].grid
+            self.picture = HintPicture(grid, not labels, 1 + max(1, labels), control)
 
     def forward(self, batch: AttributeBatch) -> Float[Tensor, "n 1 numbers"]:
         """The numbers asked for, as the denoiser was trained to read them."""
         of_columns, unasked = self.get_buffer("of_columns"), self.get_buffer("unasked")
-        numbers = torch.where(batch.states == PRESENT, batch.values @ of_columns, unasked)
+        columns, codes = batch.values.tensor_split([len(of_columns)], dim=1)
+        is_present = batch.states == PRESENT
+        numbers = torch.where(is_present[:, : len(unasked)], columns @ of_columns, unasked)
+        if self.picture is not None:
+            numbers = torch.cat([numbers, self.picture(codes), is_present[:, -1:]], dim=1)
         return numbers.unsqueeze(1)

@@ -287,14 +287,6 @@ def test_a_lone_denoiser_is_refused(tmp_path, make_old) -> None:
     refuse(tmp_path, "one autoencoder must be given .* found DiffusionModelUNet", told(), unet=unet)
 
 
-def test_a_controlnet_is_refused_with_the_reason(tmp_path, make_old) -> None:
-    autoencoder = make_old("AutoencoderKL", spatial_dims=2, **KL)
-    shared = {k: v for k, v in UNET.items() if k != "out_channels"}
-    control = make_old("ControlNet", spatial_dims=2, in_channels=3, **shared)
-    config = told(controlnet={"norm_num_groups": 2, "num_head_channels": 4})
-    refuse(tmp_path, "a ControlNet maps exactly, but", config, a=autoencoder, c=control)
-
-
 @pytest.mark.parametrize(
     ("changes", "arguments", "match"),
     [
