@@ -5,8 +5,8 @@ read: nothing is ever chosen by it. With the checkpoint that drew the cohort, re
 that went through its autoencoder are measured like synthetic ones: the best that it can do.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict
 from medsynth.checkpoint import load_generator
 from medsynth.core.manifest import Manifest
 from medsynth.core.masks import Mask, load_masks
+from medsynth.core.protocols import RoundTrip
+from medsynth.core.schema import AttributeSchema
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
 from medsynth.evaluate.achieved import achieve, write_achieved
 from medsynth.evaluate.agreement import Reading, agreement_metrics
@@ -83,47 +85,50 @@ def evaluate(
     )
 
     def build(folder: Path) -> None:
-        real, kept = Manifest.read(prepared.path), Manifest.read(accepted.path)
-        train, control = (
-            Fold.load(prepared.path, real.fold(n).scans) for n in ("train", "control")
-        )
-        synthetic = Fold.load(accepted.path, kept.scans)
-        _check_shapes(synthetic, train, control)
-        total = config.reader.num_steps + 1
-        readers = train_readers(
-            train.images,
-            train.scans,
-            real.schema,
-            config.reader,
-            seed=seed,
-            on_step=lambda step: progress(step, total),
-        )
-        rng = np.random.default_rng(seed)
-        outputs = readers.read(synthetic.images)
-        metrics = attribute_metrics(readers, synthetic, outputs, control, rng, config.num_draws)
-        metrics |= measure_masks(
-            real.schema.attributes,
-            {"synthetic": synthetic, "train": train, "control": control},
-            _masks((prepared, real), (accepted, kept)),
-            config.segmenter,
-            rng,
-            seed=seed,
-            num_draws=config.num_draws,
-            min_known=config.reader.min_known,
-        )
-        metrics |= obedience(metrics, config.min_agreement)
+        given, total = _Given.load(prepared, accepted), config.reader.num_steps + 1
+        readers = given.train_readers(config, seed, lambda step: progress(step, total))
+        outputs = readers.read(given.folds["synthetic"].images)
         round_trip = load_generator(checkpoint.path).round_trip if checkpoint else None
-        metrics |= compare_folds(
-            readers, synthetic, train, control, rng, config.comparison, round_trip
-        )
-        measured = _measured(kept, readers, outputs)
+        write_metrics(folder, _measure(given, readers, outputs, config, seed, round_trip))
+        measured = _measured(given.kept, readers, outputs)
         measured.write(folder)
-        write_metrics(folder, metrics)
         asked = () if cohort is None else read_asked(cohort.path)
         write_achieved(folder, [achieve(row, measured) for row in asked])
         progress(total, total)
 
     return produce(out, request, build)
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """What is measured: folds synthetic, train and control of one shape, and their masks."""
+
+    schema: AttributeSchema
+    kept: Manifest
+    folds: Mapping[str, Fold]
+    masks: Mapping[str, Mask]
+
+    @classmethod
+    def load(cls, prepared: Artifact, accepted: Artifact) -> "_Given":
+        """Raises ValueError where the scans differ in shape."""
+        real, kept = Manifest.read(prepared.path), Manifest.read(accepted.path)
+        folds = {n: Fold.load(prepared.path, real.fold(n).scans) for n in ("train", "control")}
+        folds["synthetic"] = Fold.load(accepted.path, kept.scans)
+        shapes = {fold.images.shape[1:] for fold in folds.values() if fold.scans}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"synthetic and prepared scans must have one shape, got {sorted(shapes)}"
+            )
+        return cls(real.schema, kept, folds, _masks((prepared, real), (accepted, kept)))
+
+    def train_readers(
+        self, config: EvaluateConfig, seed: int, on_step: Callable[[int], None]
+    ) -> Readers:
+        """Readers of the training fold."""
+        train, how = self.folds["train"], config.reader
+        return train_readers(
+            train.images, train.scans, self.schema, how, seed=seed, on_step=on_step
+        )
 
 
 def _masks(*stages: tuple[Artifact, Manifest]) -> Mapping[str, Mask]:
@@ -134,10 +139,32 @@ def _masks(*stages: tuple[Artifact, Manifest]) -> Mapping[str, Mask]:
     return found
 
 
-def _check_shapes(*folds: Fold) -> None:
-    shapes = {fold.images.shape[1:] for fold in folds if fold.scans}
-    if len(shapes) > 1:
-        raise ValueError(f"synthetic and prepared scans must have one shape, got {sorted(shapes)}")
+def _measure(
+    given: _Given,
+    readers: Readers,
+    outputs: Outputs,
+    config: EvaluateConfig,
+    seed: int,
+    round_trip: RoundTrip | None,
+) -> dict[str, Metric]:
+    """Every metric; all draw from one stream of random numbers, in this order."""
+    rng = np.random.default_rng(seed)
+    synthetic, train, control = (given.folds[n] for n in ("synthetic", "train", "control"))
+    metrics = attribute_metrics(readers, synthetic, outputs, control, rng, config.num_draws)
+    metrics |= measure_masks(
+        given.schema.attributes,
+        given.folds,
+        given.masks,
+        config.segmenter,
+        rng,
+        seed=seed,
+        num_draws=config.num_draws,
+        min_known=config.reader.min_known,
+    )
+    metrics |= obedience(metrics, config.min_agreement)
+    return metrics | compare_folds(
+        readers, synthetic, train, control, rng, config.comparison, round_trip
+    )
 
 
 def attribute_metrics(
