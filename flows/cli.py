@@ -237,12 +237,15 @@ def evaluate(
         Path | None,
         typer.Option("--checkpoint", help="Generator whose autoencoder is measured by itself."),
     ] = None,
+    shown: Annotated[
+        Path | None, typer.Option("--shown", help="Screened views, for what attributes change.")
+    ] = None,
     config: Config = None,
     json: AsJson = False,
     verbose: Verbose = False,
 ) -> Answer:
     """Measure fidelity, diversity and attributes, each beside its real-versus-real floor."""
-    return _verbs(verbose).evaluate(accepted, out.absolute(), prepared, checkpoint, config)
+    return _verbs(verbose).evaluate(accepted, out.absolute(), prepared, checkpoint, shown, config)
 
 
 @app.command()

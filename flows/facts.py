@@ -9,6 +9,7 @@ from typing import Any
 
 from medsynth.core.manifest import FOLDS, Manifest
 from medsynth.core.stage import Artifact
+from medsynth.evaluate.effects import read_effects
 from medsynth.ingest.deidentification.stage import SUMMARY as DEIDENTIFIED_SUMMARY
 from medsynth.ingest.page.account import Account, read_account
 from medsynth.ingest.quarantine import read_quarantine
@@ -77,10 +78,13 @@ def read_metrics(evaluation: Path) -> dict[str, dict[str, Any]]:
 
 
 def evaluation_facts(artifact: Artifact) -> dict[str, Any]:
-    """Each metric's value and its real-versus-real floor."""
+    """Each metric's value and its real-versus-real floor; each effect and what was asked for."""
     facts = {}
     for name, row in read_metrics(artifact.path).items():
         facts |= {key: row[part] for key, part in ((name, "value"), (f"{name}_floor", "floor"))}
+    for effect in read_effects(artifact.path):
+        asked = {f"{effect.name}_asked": effect.asked} if effect.is_on_target else {}
+        facts |= {effect.name: effect.mean, **asked}
     return {name: value for name, value in facts.items() if value is not None}
 
 

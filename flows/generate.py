@@ -82,10 +82,12 @@ def evaluate_cohort(
     prepared: Artifact,
     cohort: Artifact | None = None,
     checkpoint: Artifact | None = None,
+    shown: Artifact | None = None,
 ) -> Artifact:
     """Stage evaluation/: quality of the accepted scans, each number beside its floor.
 
-    `cohort` is what they were accepted from, and says what was asked for; `checkpoint` drew them.
+    `cohort` is what they were accepted from, and says what was asked for; `checkpoint` drew them,
+    and what it draws where one attribute changes is `shown`.
     """
     config = session.config
     with session.stage("evaluation") as stage:
@@ -96,6 +98,7 @@ def evaluate_cohort(
             config.evaluate,
             cohort=cohort,
             checkpoint=checkpoint,
+            shown=shown,
             seed=config.seed,
             progress=stage.progress,
         )
@@ -133,10 +136,12 @@ def evaluate_flow(
     prepared: Path,
     cohort: Path | None = None,
     checkpoint: Path | None = None,
+    shown: Path | None = None,
 ) -> Outcome:
     """Measure an accepted cohort beside real scans and what was asked for.
 
-    The autoencoder of a checkpoint is measured by itself.
+    The autoencoder of a checkpoint is measured by itself, and the effects of attributes are read
+    off the views that the judge has shown.
     """
     with open_session(job, needs_keys=False) as session:
         kept = open_stage(accepted)
@@ -144,5 +149,6 @@ def evaluate_flow(
         if drawn is not None and kept.receipt["parents"].get("cohort") != drawn.digest:
             drawn = None
         generator = open_stage(checkpoint) if checkpoint else None
-        evaluate_cohort(session, kept, open_stage(prepared), drawn, generator)
+        views = open_stage(shown) if shown else None
+        evaluate_cohort(session, kept, open_stage(prepared), drawn, generator, views)
         return session.outcome()

@@ -53,7 +53,8 @@ def _make(session: Session) -> None:
     folds = Folds(prepared=prepared)
     accepted, _ = audit_cohort(session, cohort, folds, checkpoint, views=views)
     if len(Manifest.read(accepted.path)):
-        evaluate_cohort(session, accepted, prepared, cohort, checkpoint)
+        shown = next((stage for stage in session.stages if stage.path.name == "shown"), None)
+        evaluate_cohort(session, accepted, prepared, cohort, checkpoint, shown)
 
 
 def _let_go(session: Session, report: Path) -> None:

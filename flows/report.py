@@ -14,6 +14,7 @@ from medsynth.core.certificate import Certificate
 from medsynth.core.manifest import Manifest, load_arrays
 from medsynth.core.schema import AttributeSchema
 from medsynth.evaluate.achieved import read_achieved
+from medsynth.evaluate.effects import read_effects
 from medsynth.evaluate.metrics import read_metrics
 from medsynth.release.report import Counts, Report, Sample, write_report
 from medsynth.release.shown import Shown
@@ -54,6 +55,7 @@ def _report(session: Session, outcome: Outcome, problems: list[str]) -> Report:
         read=[scan.measured for scan in measured] if measured else (),
         samples=_samples(outcome.path("accepted"), accepted),
         shown=_shown(outcome),
+        effects=read_effects(evaluation) if evaluation else (),
         histories=_histories(outcome),
         digests={artifact.path.name: artifact.digest for artifact in outcome.stages},
         config=config,

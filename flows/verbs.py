@@ -181,6 +181,7 @@ class Verbs:
         out: Path,
         prepared: Path | None,
         checkpoint: Path | None,
+        shown: Path | None,
         config: Path | None,
     ) -> Answer:
         """Stage evaluation/."""
@@ -192,7 +193,8 @@ class Verbs:
         cohort = _beside(accepted, out, "cohort")
         drawn = cohort if cohort.is_dir() else None
         generator = _folder(checkpoint) if checkpoint else None
-        outcome = evaluate_flow(job, _folder(accepted), _folder(real), drawn, generator)
+        views = _folder(shown) if shown else None
+        outcome = evaluate_flow(job, _folder(accepted), _folder(real), drawn, generator, views)
         return evaluation_answer(outcome)
 
     def compare(

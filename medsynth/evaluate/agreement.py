@@ -79,15 +79,23 @@ def agreement_metrics(
         value, floor = _value(score, synthetic), _value(score, real)
         metrics[f"{target.name}_{score.name}"] = Metric(value, floor, low, high, len(synthetic))
     first = scores_of(target)[0]
-    real_low, _ = bootstrap(first, real, rng, num_draws=num_draws)
+    is_readable = beats_chance(target, real, rng, num_draws=num_draws)
     metrics[f"agreement_{target.name}"] = _agreement(
-        metrics[f"{target.name}_{first.name}"], first.chance or 0.0, real_low
+        metrics[f"{target.name}_{first.name}"], first.chance or 0.0, is_readable
     )
     return metrics
 
 
-def _agreement(score: Metric, chance: float, real_low: float | None) -> Metric:
-    is_readable = real_low is not None and real_low > chance
+def beats_chance(
+    target: Target, real: Reading, rng: np.random.Generator, *, num_draws: int
+) -> bool:
+    """Whether an attribute can surely be read off real held-out scans."""
+    first = scores_of(target)[0]
+    low, _ = bootstrap(first, real, rng, num_draws=num_draws)
+    return low is not None and low > (first.chance or 0.0)
+
+
+def _agreement(score: Metric, chance: float, is_readable: bool) -> Metric:
     if not is_readable or score.floor is None or score.value is None:
         return Metric(n=score.n)
     span = score.floor - chance

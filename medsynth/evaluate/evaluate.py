@@ -14,14 +14,16 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
 
 from medsynth.checkpoint import load_generator
+from medsynth.core.errors import UsageProblem
 from medsynth.core.manifest import Manifest
 from medsynth.core.masks import Mask, load_masks
 from medsynth.core.protocols import RoundTrip
 from medsynth.core.schema import AttributeSchema
 from medsynth.core.stage import Artifact, Progress, Request, code_digest, produce, silent
 from medsynth.evaluate.achieved import achieve, write_achieved
-from medsynth.evaluate.agreement import Reading, agreement_metrics
+from medsynth.evaluate.agreement import Reading, agreement_metrics, beats_chance
 from medsynth.evaluate.comparison import ComparisonConfig, Fold, compare_folds
+from medsynth.evaluate.effects import Effect, measure_effects, write_effects
 from medsynth.evaluate.mask_agreement import measure_masks
 from medsynth.evaluate.metrics import Metric, write_metrics
 from medsynth.evaluate.obedience import obedience
@@ -30,6 +32,7 @@ from medsynth.evaluate.segmenter import SegmenterConfig
 from medsynth.evaluate.targets import Target
 from medsynth.sample.asked import read_asked
 
+_EFFECTS = 1  # their own stream of random numbers, so that views change no metric
 Outputs = dict[str, Float[np.ndarray, "n width"]]
 
 
@@ -61,6 +64,7 @@ def evaluate(
     *,
     cohort: Artifact | None = None,
     checkpoint: Artifact | None = None,
+    shown: Artifact | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Artifact:
@@ -68,13 +72,16 @@ def evaluate(
 
     Where the `cohort` is given that they were accepted from, asked.json says what was asked for
     beside what was drawn, accepted and read back; the autoencoder of a `checkpoint` is measured by
-    itself.
+    itself. effects.json says what each attribute changes in the views that are `shown`.
     """
+    if shown and shown.stage != "shown":
+        raise UsageProblem(f"views must have passed the screen, stage shown/, got {shown.stage}/")
     parents = {
         "accepted": accepted,
         "prepared": prepared,
         "cohort": cohort,
         "checkpoint": checkpoint,
+        "shown": shown,
     }
     request = Request(
         stage="evaluation",
@@ -94,6 +101,8 @@ def evaluate(
         measured.write(folder)
         asked = () if cohort is None else read_asked(cohort.path)
         write_achieved(folder, [achieve(row, measured) for row in asked])
+        if shown:
+            write_effects(folder, _effects(shown, readers, given, config, seed))
         progress(total, total)
 
     return produce(out, request, build)
@@ -165,6 +174,20 @@ def _measure(
     return metrics | compare_folds(
         readers, synthetic, train, control, rng, config.comparison, round_trip
     )
+
+
+def _effects(
+    shown: Artifact, readers: Readers, given: _Given, config: EvaluateConfig, seed: int
+) -> list[Effect]:
+    """What each attribute changes, in every attribute that can be read off real scans."""
+    control, rng = given.folds["control"], np.random.default_rng([seed, _EFFECTS])
+    outputs = readers.read(control.images)
+    readable = [
+        target.name
+        for target in readers.targets
+        if beats_chance(target, _reading(target, control, outputs), rng, num_draws=config.num_draws)
+    ]
+    return measure_effects(shown.path, readers, readable, rng)
 
 
 def attribute_metrics(

@@ -12,9 +12,11 @@ from markupsafe import Markup
 from medsynth.core.pictures import inlined, scan_picture
 from medsynth.core.schema import Attributes, AttributeSchema, AttributeValue
 from medsynth.evaluate.achieved import Achieved
+from medsynth.evaluate.effects import Effect
 from medsynth.evaluate.metrics import Metric
 from medsynth.evaluate.obedience import disobedience_words
 from medsynth.release.charts import curve_chart, distribution_chart, scatter_chart
+from medsynth.release.effects import effect_table
 from medsynth.release.shown import Shown
 from medsynth.release.templates import render
 from medsynth.release.views import sweep_figures, trace_figures
@@ -64,7 +66,8 @@ class Report:
     `audit` is the object of CONTRACTS.md, "Audit output", or `None` where no audit was made.
     `problems` are sentences on why a run ended early. `asked` and `read` hold the attributes of
     each accepted scan, row by row. Samples are of accepted scans only, and what is `shown` passed
-    the same screen. `histories` are what each network's training told of itself, step by step.
+    the same screen, as did what `effects` were read off. `histories` are what each network's
+    training told of itself, step by step.
     """
 
     title: str
@@ -78,6 +81,7 @@ class Report:
     read: Sequence[Attributes] = ()
     samples: Sequence[Sample] = ()
     shown: Shown = _NOTHING_SHOWN
+    effects: Sequence[Effect] = ()
     histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
@@ -111,6 +115,7 @@ def _page(report: Report) -> dict[str, Any]:
         "not_obeyed": disobedience_words(report.metrics),
         "samples": [_sample_figure(sample, report.schema) for sample in report.samples],
         "sweeps": [sweep_figures(sweep) for sweep in report.shown.sweeps],
+        "effects": effect_table(report.effects),
         "traces": trace_figures(report.shown.traces),
         "curves": [
             {"name": name, "chart": Markup(chart)}

@@ -62,7 +62,7 @@ def gate_row(gate: Mapping[str, Any]) -> dict[str, str]:
         "name": _gate_name(gate),
         "result": str(gate["result"]),
         "estimate": number(gate.get("estimate")),
-        "bounds": _interval(gate.get("low"), gate.get("high")),
+        "bounds": interval_words(gate.get("low"), gate.get("high")),
         "limit": UNKNOWN if limit is None else f"{side} {number(limit)}",
         "n": number(gate.get("n")),
         "reason": str(gate.get("reason") or ""),
@@ -85,7 +85,7 @@ def metric_row(name: str, metric: Metric) -> dict[str, Any]:
         "words": _metric_words(name),
         "value": number(metric.value),
         "floor": number(metric.floor),
-        "interval": _interval(metric.low, metric.high),
+        "interval": interval_words(metric.low, metric.high),
         "n": number(metric.n),
         "chart": Markup(interval_chart(metric)),
     }
@@ -131,7 +131,8 @@ def _gate_name(gate: Mapping[str, Any]) -> str:
     return f"{name}, {str(gate['kind']).replace('_', ' ')}" if gate.get("kind") else name
 
 
-def _interval(low: float | int | None, high: float | int | None) -> str:
+def interval_words(low: float | int | None, high: float | int | None) -> str:
+    """Both ends, or the one that is known."""
     if low is None and high is None:
         return UNKNOWN
     if low is None or high is None:

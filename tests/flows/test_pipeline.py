@@ -1,5 +1,6 @@
 """The whole way on sixty phantoms, on a real Prefect server."""
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,11 @@ def test_only_what_the_judge_let_through_is_pictured(first_run: Any) -> None:
     others = pictures["latents"] | pictures["views"] | pictures["checkpoint"]
     assert not [path for path in others if path.endswith(".png")]
     assert ("What each attribute changes" in first_run.report.read_text()) == bool(shown["sex"])
+    read = [run for run in client.search_runs([experiment.experiment_id])
+            if run.info.run_name == "evaluation"]  # fmt: skip
+    effects = json.loads((first_run.path("evaluation") / "effects.json").read_text())
+    logged = {name for name in read[0].data.metrics if name.startswith("effect_")}
+    assert len(logged) == sum(1 + (row["changed"] == row["read"]) for row in effects)
 
 
 def test_no_input_path_and_nobody_is_in_mlflow(first_run: Any, archive: Path, home: Path) -> None:

@@ -12,6 +12,7 @@ from medsynth.core.geometry import Geometry, Volume
 from medsynth.core.manifest import Manifest, store_scan
 from medsynth.core.schema import Attribute, AttributeSchema
 from medsynth.core.views import STEPS, Views
+from medsynth.evaluate.effects import Effect
 from medsynth.release.charts import curve_chart
 from medsynth.release.report import Report, write_report
 from medsynth.release.shown import Shown
@@ -121,3 +122,33 @@ def test_a_curve_falls_from_its_first_point_to_its_last():
 @pytest.mark.parametrize("history", [[], [{"step": 1.0, "epsilon": 2.0}]])
 def test_nothing_told_is_no_curve(history):
     assert curve_chart(history) == ""
+
+
+def _effect(changed, read, value, asked, mean, low, high):
+    first, last = {"age": (31.0, 77.0), "sex": ("F", "M")}[changed]
+    unit = "" if value else "years"
+    return Effect(changed, first, last, read, value, unit, asked, mean, low, high, 15)
+
+
+EFFECTS = [
+    _effect("age", "age", "", 46.0, 38.25, 30.0, 45.0),
+    _effect("age", "sex", "M", 0.0, 0.21, 0.08, 0.33),
+    _effect("sex", "age", "", 0.0, -1.5, -4.0, 1.0),
+    _effect("sex", "sex", "M", 1.0, 0.9, 0.8, 0.97),
+]
+
+
+def test_effects_are_a_table_with_what_is_astray_marked(rng, tmp_path):
+    shown = Shown.read(_folder(tmp_path / "shown", rng, num_columns=5))
+    html = _page(tmp_path, shown, effects=EFFECTS)
+    marked = re.findall(r'<td class="num astray" data-label="([^"]+)"><b>([^<]+)', html)
+    assert marked == [("sex M", "+0.210")]
+    text = " ".join(re.sub("<[^>]+>", " ", html).split())
+    assert "1 of 2 changes off target whose interval leaves zero out" in text
+    for words in (
+        "changed age, years sex M",
+        "age 31 to 77 15 pairs +38.2 30.0 to 45.0 asked +46.0 +0.210 0.080 to 0.330",
+        "sex F to M 15 pairs -1.500 -4.000 to 1.000 +0.900 0.800 to 0.970 asked +1.000",
+    ):
+        assert words in text
+    assert "On target and off it" not in _page(tmp_path, shown)
