@@ -57,6 +57,7 @@ def _report(session: Session, outcome: Outcome, problems: list[str]) -> Report:
         shown=_shown(outcome),
         effects=read_effects(evaluation) if evaluation else (),
         histories=_histories(outcome),
+        warnings=session.warnings,
         digests={artifact.path.name: artifact.digest for artifact in outcome.stages},
         config=config,
         does_not_show=body.get("does_not_show", ()),

@@ -70,6 +70,8 @@ class Session:
     stages: list[Artifact] = field(default_factory=list)
     retrieved: Mapping[str, Any] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    """What training said of its fold beforehand."""
 
     @property
     def out(self) -> Path:

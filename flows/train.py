@@ -27,7 +27,10 @@ _REPORTS_PER_CALL = 40
 class StepLog:
     """Step reports on their way to MLflow, in batches, each stage's to its own run."""
 
-    def __init__(self, stages: dict[str, Stage], num_steps: dict[str, int]) -> None:
+    def __init__(
+        self, session: Session, stages: dict[str, Stage], num_steps: dict[str, int]
+    ) -> None:
+        self._session = session
         self._stages = stages
         self._num_steps = num_steps
         self._waiting: dict[str, list[Metric]] = defaultdict(list)
@@ -48,7 +51,8 @@ class StepLog:
         self._stages["checkpoint"].progress(before + report.step, sum(self._num_steps.values()))
 
     def _say(self, report: StepReport) -> None:
-        """To whoever watches."""
+        """To whoever watches; warnings also to the report."""
+        self._session.warnings.extend(report.warnings)
         for sentence in (*report.warnings, *report.notes):
             print(sentence, file=sys.stderr, flush=True)
             get_run_logger().info("%s", sentence)
@@ -74,7 +78,7 @@ def train_generator(
         "checkpoint": config.denoiser_steps,
     }
     with session.stage("latents", shown=False) as first, session.stage("checkpoint") as second:
-        log = StepLog({"latents": first, "checkpoint": second}, num_steps)
+        log = StepLog(session, {"latents": first, "checkpoint": second}, num_steps)
         try:
             latents, checkpoint = train(
                 prepared,

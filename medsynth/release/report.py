@@ -67,7 +67,7 @@ class Report:
     `problems` are sentences on why a run ended early. `asked` and `read` hold the attributes of
     each accepted scan, row by row. Samples are of accepted scans only, and what is `shown` passed
     the same screen, as did what `effects` were read off. `histories` are what each network's
-    training told of itself, step by step.
+    training told of itself, step by step, `warnings` what it said of its fold beforehand.
     """
 
     title: str
@@ -83,6 +83,7 @@ class Report:
     shown: Shown = _NOTHING_SHOWN
     effects: Sequence[Effect] = ()
     histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
     does_not_show: Sequence[str] = ()

@@ -93,6 +93,10 @@ def test_only_what_the_judge_let_through_is_pictured(first_run: Any) -> None:
     assert len(logged) == sum(1 + (row["changed"] == row["read"]) for row in effects)
 
 
+def test_what_training_warned_of_stands_in_the_report(first_run: Any) -> None:
+    assert "subjects to learn from, 100 or more are better" in first_run.report.read_text()
+
+
 def test_no_input_path_and_nobody_is_in_mlflow(first_run: Any, archive: Path, home: Path) -> None:
     words = [
         str(archive),

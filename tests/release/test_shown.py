@@ -109,6 +109,12 @@ def test_training_is_a_curve_for_each_network(tmp_path):
     assert "denoiser" not in html
 
 
+def test_what_training_warned_of_stands_on_the_page(tmp_path):
+    words = "only 34 subjects to learn from, 100 or more are better"
+    assert words in _page(tmp_path, Shown(), warnings=[words])
+    assert "What is thin" not in _page(tmp_path, Shown())
+
+
 def test_a_curve_falls_from_its_first_point_to_its_last():
     points = re.findall(r'class="loss" points="([^"]+)"', curve_chart(
         [{"step": 1.0, "loss": 1.0}, {"step": 2.0, "loss": 0.1}, {"step": 3.0, "loss": 0.01}]
