@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flows.answer import FAILED, USAGE, Answer, refusal, stop
+from flows.ending import ending_in_time
 from medsynth.core.errors import MedsynthError
 
 if TYPE_CHECKING:
@@ -392,7 +393,8 @@ def main() -> None:
     start, arguments = time.monotonic(), sys.argv[1:]
     # So that what runs behind a verb, such as Prefect's own server, is ended with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    given = answer(arguments)
+    with ending_in_time():
+        given = answer(arguments)
     if "--json" in arguments:
         print(given.to_json(time.monotonic() - start, next(iter(arguments), "")), flush=True)
     else:

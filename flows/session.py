@@ -18,6 +18,7 @@ from prefect.context import FlowRunContext
 from flows.claim import bury, claim
 from flows.config import RunConfig, read_config
 from flows.display import show_progress
+from flows.ending import ending_in_time
 from flows.facts import Outcome
 from flows.home import Home, set_environment
 from flows.job import Job
@@ -125,7 +126,7 @@ def open_session(job: Job, *, needs_keys: bool = True) -> Iterator[Session]:
     set_environment(home)
     if needs_keys:
         home.keys()
-    with claim(job.out) as held:
+    with ending_in_time(), claim(job.out) as held:
         (job.out / FAILURE_LOG).unlink(missing_ok=True)
         run = start_run(home, config.name)
         bury(held.killed, run.client)

@@ -7,7 +7,7 @@ optimizer and averages stay fp32. Several processes (ranks.py) train as one woul
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from medsynth.core.errors import MedsynthError, UsageProblem
 from medsynth.models.ema import Ema
 from medsynth.train.forecast import Forecast, Trial
-from medsynth.train.interrupt import Interrupted, heeding_sigterm
+from medsynth.train.interrupt import AskedToEnd, Interrupted, heeding_sigterm
 from medsynth.train.order import step_seed
 from medsynth.train.previews import PREVIEW_EVERY
 from medsynth.train.ranks import (
@@ -58,7 +58,8 @@ def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed
     """Train in place; the first process's network ends with its best averaged weights.
 
     `folder` may hold the state of a killed run, from which training goes on. Raises NotEnough
-    before the first step, and Interrupted after a saved one where the process is asked to end.
+    before the first step, and Interrupted where the process is asked to end: the step at hand is
+    done and saved first, a validation is left and done again.
     """
     share, network = current_share(), task.network
     _check_shares(recipe, share)
@@ -87,50 +88,61 @@ def fit(task: Task, recipe: Recipe, folder: Path, on_step: OnStep) -> Progressed
             average.update(network, step + 1)
         return parts
 
-    with _own_chance(device, recipe.is_deterministic), heeding_sigterm() as is_asked_to_end:
+    with _own_chance(device, recipe.is_deterministic), heeding_sigterm() as ending:
+        left_at_once = ending.at_once if share.world == 1 else nullcontext
         # The time and memory of a private step would tell who takes part in it.
-        forecast = None if task.is_private else _forecast(task, recipe, state, advance, folder)
+        forecast = None
+        if not task.is_private:
+            forecast = _forecast(task, recipe, state, advance, folder, left_at_once)
         num_damaged, progressed = state.load(states), state.progressed
         began = time.monotonic()
         if share.is_first:
             on_step(_first_report(recipe, progressed.step, num_damaged, forecast))
-        while progressed.step < recipe.num_steps and not _is_over(progressed, recipe):
-            parts = advance(progressed.step, share)
-            step = progressed.step = progressed.step + 1
-            is_last = step == recipe.num_steps
-            metrics: dict[str, float] = {}
-            if step % recipe.report_every == 0 or is_last:
-                metrics = average_metrics(parts)
-            if task.validate and (step % recipe.validate_every == 0 or is_last):
-                metrics["validation"] = _validate(task, state, share)
-            if not all(map(math.isfinite, metrics.values())):
-                raise MedsynthError(
-                    f"{recipe.stage}: the loss is no longer finite at step {step}; "
-                    "lower the learning rate or set precision to fp32"
-                )
-            if metrics:
-                progressed.history.append({"step": float(step), **metrics})
-                if share.is_first:
-                    seconds = time.monotonic() - began
-                    on_step(StepReport(recipe.stage, step, recipe.num_steps, metrics, seconds))
-            if share.is_first and task.preview and _is_due(step, recipe):
-                with torch.no_grad():
-                    task.preview(state.averages[-1].network, step)
-            if share.is_first and task.validate and step % recipe.snapshot_every == 0:
-                store_averages(state, states)
-            must_end = any_process(is_asked_to_end()) and not is_last
-            if share.is_first and (must_end or (step % recipe.save_every == 0 and not is_last)):
+        try:
+            while progressed.untold is not None or not _is_over(progressed, recipe):
+                if progressed.untold is None:
+                    parts = advance(progressed.step, share)
+                    progressed.step += 1
+                    is_told = _is_told(progressed, recipe)
+                    progressed.untold = average_metrics(parts) if is_told else {}
+                step, metrics = progressed.step, progressed.untold
+                is_last = step == recipe.num_steps
+                if task.validate and (step % recipe.validate_every == 0 or is_last):
+                    with left_at_once():
+                        metrics = metrics | {"validation": _validate(task, state, share)}
+                if not all(map(math.isfinite, metrics.values())):
+                    raise MedsynthError(
+                        f"{recipe.stage}: the loss is no longer finite at step {step}; "
+                        "lower the learning rate or set precision to fp32"
+                    )
+                progressed.untold = None
+                if metrics:
+                    progressed.history.append({"step": float(step), **metrics})
+                    if share.is_first:
+                        seconds = time.monotonic() - began
+                        on_step(StepReport(recipe.stage, step, recipe.num_steps, metrics, seconds))
+                if share.is_first and task.validate and step % recipe.snapshot_every == 0:
+                    store_averages(state, states)
+                if share.is_first and task.preview and _is_due(step, recipe):
+                    with left_at_once(), torch.no_grad():
+                        task.preview(state.averages[-1].network, step)
+                if share.is_first and step % recipe.save_every == 0 and not is_last:
+                    state.save(states)
+                if any_process(ending.is_asked):
+                    raise AskedToEnd
+            if task.validate and share.is_first:
+                with left_at_once():
+                    take_best_average(state, task.validate, states)
+            elif not task.validate:
+                network.load_state_dict(averages[-1].network.state_dict())
+                progressed.ema_length = recipe.ema_lengths[-1]
+        except AskedToEnd:
+            if share.is_first:
                 state.save(states)
-            if must_end:
-                raise Interrupted(
-                    f"{recipe.stage}: asked to end at step {step} of {recipe.num_steps}; its "
-                    "state is saved, and the same command goes on from there"
-                )
-        if task.validate and share.is_first:
-            take_best_average(state, task.validate, states)
-        elif not task.validate:
-            network.load_state_dict(averages[-1].network.state_dict())
-            progressed.ema_length = recipe.ema_lengths[-1]
+            raise Interrupted(
+                f"{recipe.stage}: asked to end at step {progressed.step} of {recipe.num_steps}; "
+                "its state is saved, and the same command goes on from there"
+            ) from None
     network.eval()
     return progressed
 
@@ -162,6 +174,7 @@ def _forecast(
     state: TrainingState,
     advance: Callable[[int, Share], object],
     folder: Path,
+    left_at_once: Callable[[], AbstractContextManager[None]],
 ) -> Forecast:
     """What training will need; nothing has moved afterwards."""
 
@@ -171,7 +184,13 @@ def _forecast(
                 task.validate(state.averages[-1].network)
 
     trial = Trial(state, advance, validate, recipe.batch, recipe.num_snapshots)
-    return trial.run(current_share(), folder)
+    try:
+        with left_at_once():
+            return trial.run(current_share(), folder)
+    except AskedToEnd:
+        raise Interrupted(
+            f"{recipe.stage}: asked to end before a step; the same command goes on"
+        ) from None
 
 
 def _first_report(
@@ -202,12 +221,19 @@ def _validate(task: Task, state: TrainingState, share: Share) -> float:
     return loss
 
 
+def _is_told(progressed: Progressed, recipe: Recipe) -> bool:
+    """Whether the metrics of the last step are."""
+    return progressed.step % recipe.report_every == 0 or progressed.step == recipe.num_steps
+
+
 def _is_due(step: int, recipe: Recipe) -> bool:
     """Whether a preview is: every few validations, and at the last step."""
     return step % (PREVIEW_EVERY * recipe.validate_every) == 0 or step == recipe.num_steps
 
 
 def _is_over(progressed: Progressed, recipe: Recipe) -> bool:
-    """Whether `patience` validations went by without a new best one."""
+    """Whether every step is done, or `patience` validations went by without a new best one."""
+    if progressed.step >= recipe.num_steps:
+        return True
     since = progressed.step - progressed.best_step
     return progressed.best_step > 0 and since >= recipe.patience * recipe.validate_every

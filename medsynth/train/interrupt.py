@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from medsynth.core.errors import MedsynthError
@@ -14,15 +14,50 @@ class Interrupted(MedsynthError):
     code = "interrupted"
 
 
+class AskedToEnd(BaseException):
+    """SIGTERM came, and what was going on is left undone."""
+
+
+class Ending:
+    """Whether SIGTERM came, and whether the work at hand may be left at once."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self._is_at_once = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Work that changes nothing that lasts; raises AskedToEnd instead of going on with it."""
+        self._is_at_once = True
+        try:
+            if self.is_asked:
+                raise AskedToEnd
+            yield
+        finally:
+            self._is_at_once = False
+
+    def hear(self) -> None:
+        """What SIGTERM does."""
+        self.is_asked = True
+        if self._is_at_once:
+            self._is_at_once = False
+            raise AskedToEnd
+
+
 @contextmanager
-def heeding_sigterm() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM came since; outside the main thread it is left to whoever handles it."""
+def heeding_sigterm() -> Iterator[Ending]:
+    """Hear SIGTERM; outside the main thread it is left to whoever handles it.
+
+    One that came too late to be heeded goes to whoever heard it before.
+    """
+    ending = Ending()
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield ending
         return
-    came = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    before = signal.signal(signal.SIGTERM, lambda number, frame: ending.hear())
     try:
-        yield lambda: bool(came)
+        yield ending
     finally:
         signal.signal(signal.SIGTERM, before)
+    if ending.is_asked:
+        signal.raise_signal(signal.SIGTERM)

@@ -107,7 +107,8 @@ def _write(
 
 def finish_training(folder: Path, progressed: Progressed) -> None:
     """Keep the history of a finished training; drop the state that only a killed one needs."""
-    fields = {name: value for name, value in vars(progressed).items() if value != inf}
+    told = {name: value for name, value in vars(progressed).items() if name != "untold"}
+    fields = {name: value for name, value in told.items() if value != inf}
     (folder / TRAINING_FILE).write_text(json.dumps(fields, indent=1) + "\n")
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
 

@@ -29,6 +29,7 @@ _DIGEST_CHARS = 16
 class Progressed:
     """How far a training came: steps done, every metric reported, the best validation so far.
 
+    `untold` are the metrics of a step that still has to be validated and told of.
     `ema_length` is that of the weights taken in the end, `validation_by_length` why; `snapshots`
     holds the digests of stored averages by their step.
     """
@@ -37,6 +38,7 @@ class Progressed:
     history: list[dict[str, float]] = field(default_factory=list)
     best_loss: float = float("inf")
     best_step: int = 0
+    untold: dict[str, float] | None = None
     ema_length: float = 0.0
     validation_by_length: dict[str, float] = field(default_factory=dict)
     snapshots: dict[str, str] = field(default_factory=dict)

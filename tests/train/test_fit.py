@@ -10,7 +10,7 @@ import torch
 from medsynth.core.errors import MedsynthError
 from medsynth.train.fit import Task, fit
 from medsynth.train.forecast import Forecast, Memory, NotEnough, Trial
-from medsynth.train.interrupt import Interrupted
+from medsynth.train.interrupt import Interrupted, heeding_sigterm
 from medsynth.train.recipe import Recipe, learning_rate, spare_small_volumes
 from medsynth.train.report import unheard
 from medsynth.train.state import Learner
@@ -161,6 +161,64 @@ def test_a_training_asked_to_end_saves_its_state_and_goes_on_as_if_it_had_not(tm
     assert fit(ours, RECIPE, tmp_path, reports.append) == expected
     assert torch.equal(ours.network.weight, whole.network.weight)
     assert [report.step for report in reports[:2]] == [25, 30]
+
+
+def asked_to_end_in(call):
+    """A task that gets SIGTERM in the middle of a validation, and whether that went on."""
+    calls, finished = [], []
+
+    def validation(network):
+        calls.append(network)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+            finished.append(call)
+        return float((network.weight - 3.0).square())
+
+    return task(validation=validation), finished
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [(1, "before a step"), (6, "at step 25 of 60"), (13, "at step 60 of 60"), (16, "step 60 of")],
+    ids=["forecast", "validation", "last step", "choice of the average"],
+)
+def test_a_validation_is_left_at_once_and_done_again(tmp_path, call, words):
+    whole, ours = task(), task()
+    (tmp_path / "whole").mkdir()
+    expected = fit(whole, RECIPE, tmp_path / "whole", unheard)
+    stopped, finished = asked_to_end_in(call)
+    with pytest.raises(Interrupted, match=words):
+        fit(stopped, RECIPE, tmp_path, unheard)
+    assert not finished
+    assert any((tmp_path / "training-state").glob("state-*")) == (call > 1)
+    assert fit(ours, RECIPE, tmp_path, unheard) == expected
+    assert torch.equal(ours.network.weight, whole.network.weight)
+
+
+def test_a_preview_is_left_at_once_and_not_missed(tmp_path):
+    def look(network, step):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    whole, ours = task(), task()
+    (tmp_path / "whole").mkdir()
+    expected = fit(whole, RECIPE, tmp_path / "whole", unheard)
+    with pytest.raises(Interrupted):
+        fit(dataclasses.replace(task(), preview=look), RECIPE, tmp_path, unheard)
+    assert fit(ours, RECIPE, tmp_path, unheard) == expected
+    assert torch.equal(ours.network.weight, whole.network.weight)
+
+
+def test_an_end_asked_for_too_late_is_handed_on():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with heeding_sigterm():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert heard == []
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_outside_the_main_thread_signals_are_left_alone(tmp_path):
