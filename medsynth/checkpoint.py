@@ -68,6 +68,15 @@ class Generator:
         """Scans of one micro-batch."""
         return max(1, min(32, BATCH_VOXELS // math.prod(self.geometry.spatial_shape)))
 
+    @property
+    def tiles(self) -> tuple[int, ...] | None:
+        """Sides of the tiles' cores that volumes are decoded in, in latents; `None` is whole."""
+        return self.synthesizer.tiles(self.batch)
+
+    def planned_with(self, free_bytes: int) -> "Generator":
+        """The same generator, whose tiles are planned as where so much memory is free."""
+        return replace(self, synthesizer=replace(self.synthesizer, free_bytes=free_bytes))
+
     def with_masks(self, masks: Masks) -> "Generator":
         """The same generator, which can be asked for these masks by their digests."""
         return replace(self, synthesizer=replace(self.synthesizer, masks=masks))

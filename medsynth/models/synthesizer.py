@@ -18,9 +18,14 @@ from medsynth.models.denoiser import Denoiser
 from medsynth.models.draws import in_batches, standard_normal
 from medsynth.models.frame import Frame
 from medsynth.models.guidance import Guidance, guided
-from medsynth.models.imported import AnyAutoencoder, ContextEncoder, ImportedDenoiser
+from medsynth.models.imported import (
+    AnyAutoencoder,
+    ContextEncoder,
+    ImportedAutoencoder,
+    ImportedDenoiser,
+)
 from medsynth.models.masks import Masks
-from medsynth.models.memory import decode, encode
+from medsynth.models.memory import decode, encode, plan_tiles
 from medsynth.models.objective import Objective
 from medsynth.models.sampler import Method, Watch, integrate, unwatched
 from medsynth.models.text import TextStates
@@ -226,6 +231,17 @@ class Synthesizer:
 
     def _volumes(self, latents: Tensor) -> np.ndarray:
         return self.frame.to_volumes(decode(self.autoencoder, latents, self.free_bytes))
+
+    def tiles(self, batch: int) -> tuple[int, ...] | None:
+        """Sides of the tiles' cores that a micro-batch is decoded in, in latents; `None` is whole.
+
+        Raises ValueError where not even the smallest tile fits.
+        """
+        if isinstance(self.autoencoder, ImportedAutoencoder):
+            return None
+        sides = self.latent_shape[1:]
+        cores = plan_tiles(self.autoencoder, "decoder", batch, sides, self.free_bytes)
+        return None if cores == sides else cores
 
     def _noise(self, seed: int, indices: Sequence[int], stream: int, step: int = 0) -> Tensor:
         noise = np.stack([self.noise(seed, index, stream, step) for index in indices])

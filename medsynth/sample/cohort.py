@@ -44,7 +44,7 @@ def sample(
 ) -> Artifact:
     """Draw a plan's cohort, or the scans at some of its indices, with what is given beside it.
 
-    The stage is the same byte for byte with any workers.
+    The stage is the same byte for byte with any workers; a killed run goes on.
     Raises UsageProblem where the plan asks for cells that fewer than k_min subjects share.
     """
     chosen = _chosen(indices, plan)
@@ -65,7 +65,8 @@ def sample(
 
     def build(folder: Path) -> None:
         given.store(folder, generator)
-        drawing = Drawing(checkpoint.path, checkpoint.digest, plan, requests, folder, given)
+        free = generator.synthesizer.free_bytes
+        drawing = Drawing(checkpoint.path, checkpoint.digest, plan, requests, folder, free, given)
         scans = draw_all(drawing, chosen, generator.batch, workers, progress)
         Manifest(scans, generator.schema).write(folder)
         asked = () if indices else _asked(requests, generator, scans)
