@@ -354,6 +354,10 @@ def _verbs(verbose: bool) -> "Verbs":
     return Verbs(verbose)
 
 
+_TYPERS_INTERRUPT = 130
+"""What Typer makes of a KeyboardInterrupt."""
+
+
 def answer(arguments: list[str]) -> Answer:
     """Run one command line; whatever happens becomes an answer."""
     try:
@@ -368,6 +372,8 @@ def answer(arguments: list[str]) -> Answer:
         return stop(FAILED, "interrupted", "interrupted")
     except Exception as error:
         return _unexpected(error, "--verbose" in arguments)
+    if given == _TYPERS_INTERRUPT:
+        return stop(FAILED, "interrupted", "interrupted")
     return given if isinstance(given, Answer) else Answer(exit_code=int(given or 0))
 
 

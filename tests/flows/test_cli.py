@@ -100,3 +100,14 @@ def test_peak_memory_counts_children() -> None:
     with PeakMemory() as memory:
         subprocess.run([sys.executable, "-c", child], check=True)
     assert memory.peak_bytes > alone.peak_bytes + 60_000_000
+
+
+def test_an_interrupted_verb_fails_with_its_reason(monkeypatch):
+    from flows import cli
+
+    def interrupted(verbose):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_verbs", interrupted)
+    given = cli.answer(["keys", "init"])
+    assert (given.exit_code, given.fields["error"]["code"]) == (1, "interrupted")
