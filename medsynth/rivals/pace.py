@@ -25,13 +25,8 @@ from medsynth.train.report import OnStep, StepReport
 
 REHEARSED = 20
 """Steps of a rehearsal: enough that a critic, which comes in later, takes its share of them."""
-REHEARSAL: dict[str, Any] = {
-    "report_every": 1,
-    "validate_every": REHEARSED,
-    "save_every": REHEARSED,
-    "num_snapshots": 1,
-}
-"""What a rehearsal changes in a recipe or a config: nothing but steps is timed."""
+REHEARSED_ALONE = 6
+"""Steps of a rehearsal of one network without a critic, whose steps are all alike."""
 STEPS = {"latents": "autoencoder_steps", "checkpoint": "denoiser_steps"}
 """Which field of the config counts a stage's steps."""
 
@@ -67,7 +62,7 @@ def paced(task: Task, recipe: Recipe, seconds: float) -> Recipe:
     began, marks = clock(), list[float]()
     tried = replace(task, network=copy.deepcopy(task.network))
     with TemporaryDirectory() as folder:
-        short = replace(recipe, num_steps=REHEARSED, **REHEARSAL)
+        short = replace(recipe, num_steps=REHEARSED_ALONE, **_rehearsal(REHEARSED_ALONE))
         fit(tried, short, Path(folder), _marking({recipe.stage: marks}))
     left = after_rehearsal(seconds, clock() - began, [marks])
     return replace(recipe, num_steps=steps_within(left, marks, recipe.validate_every))
@@ -81,7 +76,8 @@ def paced_config(
 ) -> TrainConfig:
     """The config with as many steps as fill each stage's share of the seconds, less a rehearsal."""
     began, marks = clock(), {stage: list[float]() for stage in shares}
-    short = config.model_copy(update=dict.fromkeys(STEPS.values(), REHEARSED) | REHEARSAL)
+    brief = dict.fromkeys(STEPS.values(), REHEARSED) | _rehearsal(REHEARSED)
+    short = config.model_copy(update=brief)
     with TemporaryDirectory() as folder:
         train(short, Path(folder), _marking(marks))
     left = after_rehearsal(seconds, clock() - began, marks.values())
@@ -102,6 +98,16 @@ def taught(config: TrainConfig, fold: TrainingFold, seed: int, folder: Path) -> 
     is_validation = torch.from_numpy(fold.is_validation)
     learned_features(images[~is_validation], images[is_validation], config, seed, folder)
     return config.model_copy(update={"perceptual_weights": folder / FILE})
+
+
+def _rehearsal(num_steps: int) -> dict[str, Any]:
+    """What a rehearsal changes in a recipe or a config: nothing but steps is timed."""
+    return {
+        "report_every": 1,
+        "validate_every": num_steps,
+        "save_every": num_steps,
+        "num_snapshots": 1,
+    }
 
 
 def _marking(marks: Mapping[str, list[float]]) -> OnStep:
