@@ -1,6 +1,6 @@
 """Settings of a comparison."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class GanConfig(BaseModel):
@@ -8,24 +8,34 @@ class GanConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    widths: tuple[int, ...] = (192, 160, 96, 48)
+    widths: tuple[int, ...] = Field(default=(128, 96, 64, 32), min_length=1)
     """Channels of the generator from the coarsest level to half resolution, multiples of 16."""
     noise_dim: int = Field(default=64, ge=1)
     """Random numbers behind a scan."""
     style_dim: int = Field(default=128, ge=1)
     """Width of what scales and shifts every layer: noise and attributes together."""
-    discriminator_width: int = Field(default=48, ge=8)
-    """Channels of the discriminator's first layer, doubled by each further one."""
-    discriminator_layers: int = Field(default=3, ge=1)
-    """Layers after the first; all but the last halve the sides."""
+    discriminator_widths: tuple[int, ...] = Field(default=(32, 64, 96, 128), min_length=1)
+    """Channels of the discriminator from half resolution on, each level half the sides."""
     batch: int = Field(default=16, ge=2)
     """Scans per step."""
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Rate of both networks."""
     penalty: float = Field(default=0.1, ge=0)
-    """Weight of the squared gradient at real scans (R1)."""
-    penalty_every: int = Field(default=8, ge=1)
+    """Weight of half the squared gradient at real and at generated scans (R1 and R2)."""
+    penalty_every: int = Field(default=4, ge=1)
     """Steps between penalties, each weighted by as much."""
+    spread_weight: float = Field(default=1.0, ge=0)
+    """Weight of the share of real scans' differences that is missing among generated ones."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "GanConfig":
+        levels, judged = len(self.widths), len(self.discriminator_widths)
+        if judged > levels:
+            raise ValueError(
+                "the discriminator must not have more levels than the generator, "
+                f"got {judged} and {levels}"
+            )
+        return self
 
 
 class AutoregressiveConfig(BaseModel):

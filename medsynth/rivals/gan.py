@@ -1,18 +1,19 @@
 """A conditional GAN: noise and attribute tokens to an image in one pass.
 
-The generator scales and shifts every normalized layer by noise and attributes (Karras et al.,
-"A Style-Based Generator Architecture", 2019). The discriminator is MONAI's PatchDiscriminator
-with a projection of the attributes on its last features (Miyato & Koyama, "cGANs with Projection
-Discriminator", 2018); how far the batch differs at each place is one more channel (Karras et al.,
-"Progressive Growing of GANs", 2018, section 3). Both see a block of two voxels a side as channels,
-as our autoencoder does.
+Noise and attributes weigh the generator's first map and scale and shift every normalized layer
+(Karras et al., "A Style-Based Generator Architecture", 2019). The discriminator is MONAI's
+Regressor: residual, without norms, to one score of the whole scan (as in Huang et al., "The GAN
+is dead; long live the GAN! A Modern GAN Baseline", 2024, section 3), with a projection of the
+attributes on its last features (Miyato & Koyama, "cGANs with Projection Discriminator", 2018).
+Both see a block of two voxels a side as channels, as our autoencoder does.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
+from monai.networks.nets.regressor import Regressor
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,15 +24,16 @@ _PATCH = 2
 
 @dataclass(frozen=True)
 class GanShape:
-    """Sides and widths; each level after the first doubles the sides."""
+    """Sides and widths; after the first, each level of the generator doubles the sides and each
+    of the discriminator halves them.
+    """
 
     padded_shape: tuple[int, ...]
     token_width: int
     widths: tuple[int, ...]
     noise_dim: int
     style_dim: int
-    discriminator_width: int
-    discriminator_layers: int
+    discriminator_widths: tuple[int, ...]
 
     @property
     def spatial_dims(self) -> int:
@@ -40,7 +42,7 @@ class GanShape:
 
     @property
     def base(self) -> tuple[int, ...]:
-        """Sides of the coarsest level."""
+        """Sides of the generator's coarsest level."""
         factor = gan_multiple(self.widths)
         return tuple(side // factor for side in self.padded_shape)
 
@@ -57,12 +59,12 @@ class Generator(nn.Module):
         super().__init__()
         self.shape = shape
         dims, first = shape.spatial_dims, shape.widths[0]
-        inputs = shape.noise_dim + shape.token_width
         self.style = nn.Sequential(
-            nn.Linear(inputs, shape.style_dim), nn.SiLU(),
-            nn.Linear(shape.style_dim, shape.style_dim), nn.SiLU(),
+            EvenLinear(shape.noise_dim + shape.token_width, shape.style_dim), nn.LeakyReLU(0.2),
+            EvenLinear(shape.style_dim, shape.style_dim), nn.LeakyReLU(0.2),
         )  # fmt: skip
         self.start = nn.Parameter(torch.randn(1, first, *shape.base))
+        self.weigh = EvenLinear(shape.style_dim, first)
         self.blocks = nn.ModuleList(
             StyledBlock(dims, before, width, shape.style_dim, grows=level > 0)
             for level, (before, width) in enumerate(
@@ -79,7 +81,7 @@ class Generator(nn.Module):
     ) -> Float[Tensor, "n 1 *space"]:
         """One image per row."""
         style = self.style(torch.cat([noise, condition.flatten(1)], dim=1))
-        x = self.start.expand(len(noise), *self.start.shape[1:])
+        x = self.start * _beside(self.weigh(style), self.start)
         for block in self.blocks:
             x = block(x, style)
         return from_patches(self.out(x).float().tanh(), _PATCH)
@@ -94,7 +96,7 @@ class StyledBlock(nn.Module):
         self.norms = nn.ModuleList(
             nn.GroupNorm(8, width, affine=False) for width in (inside, outside)
         )
-        self.styles = nn.ModuleList(nn.Linear(style, 2 * width) for width in (inside, outside))
+        self.styles = nn.ModuleList(EvenLinear(style, 2 * width) for width in (inside, outside))
         self.layers = nn.ModuleList(
             [_convolution(dims, inside, outside), _convolution(dims, outside, outside)]
         )
@@ -112,42 +114,55 @@ class StyledBlock(nn.Module):
         return torch.as_tensor(self.skip(x) + h)
 
     def _styled(self, layer: int, x: Tensor, style: Tensor) -> Tensor:
-        wide = self.styles[layer](style)
-        gain, shift = wide.view(*wide.shape, *[1] * (x.ndim - 2)).chunk(2, dim=1)
+        gain, shift = _beside(self.styles[layer](style), x).chunk(2, dim=1)
         return functional.silu(self.norms[layer](x) * (1 + gain) + shift)
 
 
 class Discriminator(nn.Module):
-    """Images and flattened tokens to a logit per patch: real, and real for these attributes."""
+    """Images and flattened tokens to a score each: how real, and how real for these attributes."""
 
     def __init__(self, shape: GanShape) -> None:
         super().__init__()
-        dims, width = shape.spatial_dims, shape.discriminator_width
-        self.patches = PatchDiscriminator(
-            dims,
-            channels=width,
-            in_channels=_PATCH**dims + 1,
-            num_layers_d=shape.discriminator_layers,
-            kernel_size=3,
-            norm=("group", {"num_groups": 8}),
+        dims, widths = shape.spatial_dims, shape.discriminator_widths
+        self.features = Regressor(
+            (_PATCH**dims, *(side // _PATCH for side in shape.padded_shape)),
+            widths[-1:],
+            widths,
+            strides=(1, *[2] * (len(widths) - 1)),
+            act=("leakyrelu", {"negative_slope": 0.2}),
+            norm=None,
         )
-        self.projection = nn.Linear(shape.token_width, width * 2**shape.discriminator_layers)
+        self.score = nn.Linear(widths[-1], 1)
+        self.projection = EvenLinear(shape.token_width, widths[-1])
 
     def forward(
         self, images: Float[Tensor, "n 1 *space"], condition: Float[Tensor, "n tokens dim"]
-    ) -> Float[Tensor, "n 1 *patches"]:
-        """Logits."""
-        patches = to_patches(images, _PATCH)
-        *_, features, logits = self.patches(torch.cat([patches, _spread(patches)], dim=1))
-        direction = self.projection(condition.flatten(1))
-        agreed = (features.flatten(2).mean(2) * direction).mean(1)
-        return torch.as_tensor(logits + agreed.view(-1, *[1] * (logits.ndim - 1)))
+    ) -> Float[Tensor, " n"]:
+        """Scores."""
+        features = self.features(to_patches(images, _PATCH))
+        direction = self.projection(condition.flatten(1)) / math.sqrt(features.shape[1])
+        return torch.as_tensor(self.score(features)[:, 0] + (features * direction).sum(1))
 
 
-def _spread(patches: Float[Tensor, "n c *coarse"]) -> Float[Tensor, "n 1 *coarse"]:
-    """How far the batch differs at each place, so that scans all alike are seen through."""
-    variance = patches.var(dim=0, correction=0, keepdim=True).mean(dim=1, keepdim=True)
-    return (variance + 1e-6).sqrt().expand(len(patches), *[-1] * (patches.ndim - 1))
+def _beside(rows: Float[Tensor, "n c"], maps: Float[Tensor, "m d *space"]) -> Tensor:
+    """Channels of rows, the same at every place of maps."""
+    return rows.view(*rows.shape, *[1] * (maps.ndim - 2))
+
+
+class EvenLinear(nn.Module):
+    """A linear layer whose weights are of unit size, so that Adam's steps, which are of one size
+    for all, do not undo in a few dozen what a layer hands on (Karras et al., "Progressive Growing
+    of GANs", 2018, section 4.1).
+    """
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outside, inside))
+        self.bias = nn.Parameter(torch.zeros(outside))
+
+    def forward(self, x: Float[Tensor, "n inside"]) -> Float[Tensor, "n outside"]:
+        """Rows as wide as those that come."""
+        return functional.linear(x, self.weight / math.sqrt(self.weight.shape[1]), self.bias)
 
 
 def _convolution(dims: int, inside: int, outside: int, kernel: int = 3) -> nn.Module:

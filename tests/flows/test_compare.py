@@ -17,8 +17,7 @@ MODELS = ("diffusion", "gan", "autoregressive", "gaussian")
 TOML = """
 [rivals.gan]
 widths = [16, 16]
-discriminator_width = 16
-discriminator_layers = 1
+discriminator_widths = [16, 16]
 [rivals.autoregressive]
 width = 16
 depth = 1

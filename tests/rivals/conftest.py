@@ -40,8 +40,8 @@ def tiny() -> RivalsConfig:
         minutes=1.0,
         token_dim=16,
         gan=GanConfig(
-            widths=(16, 16), noise_dim=4, style_dim=16, discriminator_width=16, batch=8,
-            discriminator_layers=1, learning_rate=3e-3,
+            widths=(16, 16), noise_dim=4, style_dim=16, discriminator_widths=(16, 16),
+            batch=8, learning_rate=3e-3,
         ),
         autoregressive=AutoregressiveConfig(
             width=16, depth=2, heads=2, batch=8, dropout=0.0, learning_rate=1e-2
