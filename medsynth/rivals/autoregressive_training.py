@@ -28,7 +28,8 @@ def train_autoregressive(
 ) -> Entry:
     """Both networks, in so many minutes together."""
     began, seconds = clock(), 60 * config.minutes
-    train = train.model_copy(update={"autoencoder_kind": "vq"})
+    # Cosines are a start for latents from a normal distribution alone.
+    train = train.model_copy(update={"autoencoder_kind": "vq", "autoencoder_cosines": False})
     autoencoder = _train_codes(ground, train, seed, on_step, seconds * config.first_share)
     codes = _encode_all(autoencoder, ground, train.autoencoder_batch)
     left = seconds - (clock() - began)

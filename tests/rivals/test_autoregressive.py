@@ -77,3 +77,12 @@ def test_it_learns_without_attributes_and_in_3d(make_ground, tiny, settings, a_s
     brief = tiny.model_copy(update={"minutes": 1.0})
     entry = train_autoregressive(ground, brief, settings, 0, unheard)
     assert entry.contestant.draw([{}], [3], 0).shape == (1, 6, 5, 9)
+
+
+def test_codes_begin_without_the_cosines_of_the_config(
+    make_ground, tiny, settings, a_second_a_look
+):
+    cosines = settings.model_copy(update={"autoencoder_cosines": True})
+    brief = tiny.model_copy(update={"minutes": 0.01})
+    entry = train_autoregressive(make_ground(), brief, cosines, 0, unheard)
+    assert entry.effort.steps == 2
