@@ -18,10 +18,10 @@ from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 from monai.transforms import SaveImage
 
-from benchmarks.comparison import Gate, Result, arguments, tell
+from benchmarks.comparison import Gate, Result, tell
 from benchmarks.guided_sampling import Judge, Samplers
 from benchmarks.roofline import Machine, clock, seconds_of
-from benchmarks.trained import Trained
+from benchmarks.trained import Trained, trained_arguments
 from medsynth.core.geometry import Volume
 from medsynth.core.manifest import Manifest
 from medsynth.core.schema import Attributes
@@ -109,9 +109,7 @@ def requests(trained: Trained, prepared: Path, count: int) -> list[Attributes]:
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=3)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("prepared", type=Path)
+    parser = trained_arguments(__doc__, rounds=3)
     parser.add_argument("--scans", type=int, default=64)
     parser.add_argument("--weight", type=float, default=1.5)
     given = parser.parse_args()

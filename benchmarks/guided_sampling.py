@@ -12,7 +12,6 @@ never saw; it may be larger than the peer's by what two halves of the real ones 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,10 +19,10 @@ from monai.inferers import DiffusionInferer
 from monai.networks.schedulers import RFlowScheduler
 from torch import Tensor
 
-from benchmarks.comparison import Gate, Result, arguments, tell
+from benchmarks.comparison import Gate, Result, tell
 from benchmarks.monai_peer import UNASKED, Velocity
 from benchmarks.roofline import Machine, flop_of, seconds_of
-from benchmarks.trained import Trained
+from benchmarks.trained import Trained, trained_arguments
 from medsynth.evaluate.features import frozen_features
 from medsynth.evaluate.fidelity import Whitening, bandwidth, mmd_by_chance, squared_mmd
 from medsynth.models.guidance import Guidance, guided
@@ -210,9 +209,7 @@ def compare(
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=5)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("prepared", type=Path)
+    parser = trained_arguments(__doc__, rounds=5)
     parser.add_argument("--weight", type=float, default=1.5)
     parser.add_argument("--batch", type=int, default=32)
     given = parser.parse_args()

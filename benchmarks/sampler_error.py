@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,10 +21,10 @@ from monai.inferers import DiffusionInferer
 from monai.networks.schedulers import DDIMScheduler, PNDMScheduler, RFlowScheduler
 from torch import Tensor, nn
 
-from benchmarks.comparison import arguments, publish
+from benchmarks.comparison import publish
 from benchmarks.monai_peer import Noise, Velocity
 from benchmarks.roofline import Machine
-from benchmarks.trained import Trained
+from benchmarks.trained import Trained, trained_arguments
 from medsynth.models.objective import Objective
 from medsynth.models.sampler import Predict, integrate
 
@@ -131,9 +130,7 @@ def row(peer: Point, ours: list[Point]) -> tuple[str, bool]:
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("prepared", type=Path)
+    parser = trained_arguments(__doc__)
     parser.add_argument("--scans", type=int, default=8)
     given = parser.parse_args()
     trained = Trained.read(given.checkpoint, given.prepared)

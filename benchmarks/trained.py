@@ -1,5 +1,6 @@
 """A trained generator with real scans that it never saw, as samplers are given them."""
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.comparison import arguments
 from medsynth.checkpoint import Generator, load_generator
 from medsynth.core.manifest import Manifest, load_arrays
 from medsynth.models.conditioning import encode_attributes
@@ -43,3 +45,11 @@ class Trained:
         ours = self.generator.synthesizer
         drawn = np.stack([ours.noise(seed, index) for index in range(count)])
         return torch.from_numpy(drawn).to(ours.device)
+
+
+def trained_arguments(doc: str | None, *, rounds: int = 7) -> argparse.ArgumentParser:
+    """What a benchmark of a trained generator is asked."""
+    parser = arguments(doc, rounds=rounds)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("prepared", type=Path)
+    return parser
