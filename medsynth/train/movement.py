@@ -46,7 +46,8 @@ class Movement:
         places = np.tensordot(matrix, np.indices(image.shape) - center, 1) + center
         places += self.shift * rng.uniform(-1, 1, dims)[axes]
         places += self.bend * np.stack([smooth(image.shape, rng) for _ in range(dims)])
-        moved = map_coordinates(image, places, order=3, output=np.float32)
+        # Where a scan fills its frame, nothing black may come in from beyond.
+        moved = map_coordinates(image, places, order=3, mode="reflect", output=np.float32)
         brighter = moved * (1 + self.gain * rng.uniform(-1, 1))
         return np.asarray(np.clip(brighter, 0, 1), np.float32).reshape(volume.shape)
 

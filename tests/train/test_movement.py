@@ -88,3 +88,10 @@ def test_a_bend_moves_places_against_each_other(rng):
     apart = np.array([24 + high[0] - low[0] for low, high in ends])
     assert 0.3 < apart.std() < 2.0
     assert np.abs(apart - 24).max() < 4.0
+
+
+@pytest.mark.parametrize("shape", [(24, 32, 1), (9, 17, 12)])
+def test_nothing_comes_in_from_beyond_the_frame(rng, shape):
+    volume = np.full(shape, 0.7, np.float32)
+    movement = Movement(angle=20.0, zoom=0.2, shift=4.0, gain=0.0, bend=3.0)
+    np.testing.assert_allclose(movement.move(volume, SPACING, rng), volume, atol=1e-5)
