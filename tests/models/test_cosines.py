@@ -15,7 +15,7 @@ def test_a_fresh_autoencoder_with_as_many_latents_as_voxels_loses_nothing(dims, 
     images = 2 * torch.rand(shape) - 1
     latents = network.encode(images)
     torch.testing.assert_close(network.decode(latents), images, atol=1e-5, rtol=0)
-    output, _ = network(images, torch.randn_like(latents))
+    output, _ = network(images, torch.randn_like(latents), torch.zeros(len(images)))
     assert (output - images).abs().mean() < 0.03
 
 
